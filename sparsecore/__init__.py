@@ -1,0 +1,1 @@
+"""Sparse-storage-native dynamic sparse training."""

@@ -1,0 +1,121 @@
+"""One small registry per kind of part, so that a new part is found by tests and CLI just by existing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sparsecore.errors import ConfigError, UnknownNameError
+
+T = TypeVar("T")
+C = TypeVar("C", bound=Callable[..., Any])
+
+__all__ = ["Entry", "Registry"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the registry knows about one part.
+
+    Attributes
+    ----------
+    name : str
+        Name used in configs and on the command line.
+    factory : callable
+        Class or function that builds the part.
+    summary : str
+        First line of its docstring.
+    paper : str
+        Where it was published.
+    equation : str
+        The formula, in one line.
+    """
+
+    name: str
+    factory: Callable[..., Any]
+    summary: str
+    paper: str
+    equation: str
+
+
+class Registry(Generic[T]):
+    """Name → part of one kind.
+
+    Parameters
+    ----------
+    kind : str
+        What the parts are, e.g. ``"predictor"``; used in error messages.
+
+    Examples
+    --------
+    >>> schedules = Registry[object]("schedule")
+    >>> @schedules.register("zero", paper="-", equation="0")
+    ... class Zero:
+    ...     '''Always zero.'''
+    >>> schedules.names()
+    ('zero',)
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry] = {}
+
+    def register(self, name: str, *, paper: str, equation: str) -> Callable[[C], C]:
+        """Return a decorator that adds a class or function under `name`.
+
+        Raises
+        ------
+        ConfigError
+            If the name is taken or the part has no docstring.
+        """
+
+        def add(factory: C) -> C:
+            if name in self._entries:
+                raise ConfigError(f"Expected a free {self.kind} name. Got {name!r}, which is taken. Choose another.")
+            doc = (factory.__doc__ or "").strip()
+            if not doc:
+                raise ConfigError(f"Expected a docstring on {self.kind} {name!r}. Got none. Its first line is shown.")
+            self._entries[name] = Entry(name, factory, doc.splitlines()[0], paper, equation)
+            return factory
+
+        return add
+
+    def entry(self, name: str) -> Entry:
+        """Return what is known about `name`; raises `UnknownNameError` with the nearest match."""
+        if not isinstance(name, str) or name not in self._entries:
+            raise UnknownNameError(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def get(self, name: str, **options: Any) -> T:
+        """Build the part called `name` with `options` (defaults elsewhere).
+
+        Raises
+        ------
+        UnknownNameError
+            If nothing of that name is registered.
+        ConfigError
+            If an option does not exist.
+        """
+        factory = self.entry(name).factory
+        if dataclasses.is_dataclass(factory):
+            known = {field.name for field in dataclasses.fields(factory) if field.init}
+            for option in options:
+                if option not in known:
+                    have = ", ".join(sorted(known)) or "none"
+                    raise ConfigError(f"Expected options of {self.kind} {name!r} among: {have}. Got {option!r}.")
+        part: T = factory(**options)
+        return part
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names, sorted."""
+        return tuple(sorted(self._entries))
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Iterate over entries in order of name."""
+        return iter(self._entries[name] for name in self.names())
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether `name` is registered."""
+        return name in self._entries

@@ -1,0 +1,310 @@
+"""The frozen pattern of a sandwich layer: which links exist, in both reading orders."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Any, NoReturn, final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparsecore._typing import BoolArray, IndexArray, Int32Array, Int64Array, Shape
+from sparsecore.errors import ShapeError, TopologyError
+
+__all__ = ["INDEX_LIMIT", "Topology"]
+
+#: Largest value an int32 index may hold. Tests lower it to run the int64 paths on tiny data.
+INDEX_LIMIT = 2**31 - 1
+
+
+@final
+class Topology:
+    """Links of a bipartite graph between `n_in` input and `n_out` output neurons.
+
+    Links are kept in *input-major* order (sorted by input, then by output): this is the order of the values,
+    gradients and optimizer state of a layer. The output-major order is derived on first use and cached.
+    A topology never changes; evolution builds a new one through `TopologyEdit`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(n_out, n_in)``.
+    col_ptr : array, int64, (n_in + 1,)
+        Links of input ``i`` sit at positions ``col_ptr[i]:col_ptr[i + 1]``.
+    rows : array, int32, (n_links,)
+        Output neuron of every link, increasing within one input.
+    trust : bool
+        Skip validation; for arrays that are canonical by construction.
+
+    Raises
+    ------
+    TopologyError
+        If indices are out of range, unsorted or duplicate, or the pointers do not fit.
+
+    Examples
+    --------
+    >>> t = Topology.from_coo([0, 2, 1], [1, 1, 0], shape=(3, 2))
+    >>> t.n_links, t.rows.tolist(), t.col_ptr.tolist()
+    (3, [1, 0, 2], [0, 1, 3])
+    """
+
+    def __init__(self, shape: Shape, col_ptr: ArrayLike, rows: ArrayLike, *, trust: bool = False) -> None:
+        self.shape: Shape = (int(shape[0]), int(shape[1])) if trust else _checked_shape(shape)
+        self.col_ptr: Int64Array = _frozen(col_ptr, np.int64)
+        self.rows: Int32Array = _frozen(rows, np.int32)
+        if not trust:
+            self._validate()
+
+    @classmethod
+    def from_ids(cls, ids: ArrayLike, shape: Shape) -> Topology:
+        """Build from link ids ``row * n_in + col``, in any order.
+
+        Parameters
+        ----------
+        ids : array, int64, (n_links,)
+            Distinct link ids.
+        shape : tuple of int
+            ``(n_out, n_in)``.
+        """
+        shape = _checked_shape(shape)
+        flat = _integers(ids, "ids")
+        if flat.size and (flat.min() < 0 or flat.max() >= shape[0] * shape[1]):
+            _fail(f"link ids in [0, {shape[0] * shape[1]})", f"{flat.min()} to {flat.max()}")
+        rows, cols = np.divmod(flat, max(shape[1], 1))
+        return cls._from_valid_coo(rows, cols, shape)
+
+    @classmethod
+    def from_coo(cls, rows: ArrayLike, cols: ArrayLike, *, shape: Shape) -> Topology:
+        """Build from output and input neuron of every link, in any order.
+
+        Parameters
+        ----------
+        rows, cols : array, integer, (n_links,)
+            Output and input neuron of each link; no pair may come twice.
+        shape : tuple of int
+            ``(n_out, n_in)``.
+
+        Raises
+        ------
+        TopologyError
+            If an index is out of range or a link comes twice.
+        """
+        shape = _checked_shape(shape)
+        row, col = _integers(rows, "rows"), _integers(cols, "cols")
+        if row.shape != col.shape:
+            _fail("rows and cols of equal length", f"{row.size} and {col.size}")
+        for name, index, bound in (("rows", row, shape[0]), ("cols", col, shape[1])):
+            if index.size and (index.min() < 0 or index.max() >= bound):
+                _fail(f"{name} in [0, {bound})", f"{index.min()} to {index.max()}")
+        return cls._from_valid_coo(row, col, shape)
+
+    @classmethod
+    def _from_valid_coo(cls, rows: Int64Array, cols: Int64Array, shape: Shape) -> Topology:
+        key = cols * shape[0] + rows
+        key.sort()
+        if key.size > 1 and bool((key[1:] == key[:-1]).any()):
+            twice = int(key[1:][key[1:] == key[:-1]][0])
+            _fail("every link once", f"link (row {twice % shape[0]}, col {twice // shape[0]}) more than once")
+        return cls._from_sorted_keys(key, shape)
+
+    @classmethod
+    def _from_sorted_keys(cls, key: Int64Array, shape: Shape) -> Topology:
+        """Build from sorted, unique input-major keys ``col * n_out + row``."""
+        cols, rows = np.divmod(key, max(shape[0], 1))
+        return cls(shape, _pointers(cols, shape[1]), rows.astype(np.int32), trust=True)
+
+    @classmethod
+    def full(cls, shape: Shape) -> Topology:
+        """Build the topology that holds every link (a dense layer)."""
+        n_out, n_in = _checked_shape(shape)
+        rows = np.tile(np.arange(n_out, dtype=np.int32), n_in)
+        return cls((n_out, n_in), np.arange(n_in + 1, dtype=np.int64) * n_out, rows, trust=True)
+
+    def _validate(self) -> None:
+        n_out, n_in = self.shape
+        ptr, rows = self.col_ptr, self.rows
+        if ptr.shape != (n_in + 1,):
+            _fail(f"col_ptr of shape ({n_in + 1},)", f"shape {ptr.shape}")
+        if rows.ndim != 1 or ptr[0] != 0 or ptr[-1] != rows.size or bool((np.diff(ptr) < 0).any()):
+            _fail("col_ptr rising from 0 to n_links", f"{ptr[0]} to {ptr[-1]} with n_links = {rows.size}")
+        if rows.size and (rows.min() < 0 or rows.max() >= n_out):
+            _fail(f"rows in [0, {n_out})", f"{rows.min()} to {rows.max()}")
+        key = self.keys
+        if bool((np.diff(key) <= 0).any()):
+            _fail("rows sorted and unique within every input", "rows that are not; Topology.from_coo sorts them")
+
+    @property
+    def n_out(self) -> int:
+        """Number of output neurons (rows)."""
+        return self.shape[0]
+
+    @property
+    def n_in(self) -> int:
+        """Number of input neurons (columns)."""
+        return self.shape[1]
+
+    @property
+    def n_links(self) -> int:
+        """Number of links."""
+        return int(self.rows.size)
+
+    @property
+    def n_possible(self) -> int:
+        """Number of links a dense layer of this shape would have."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def density(self) -> float:
+        """Links over possible links."""
+        return self.n_links / max(self.n_possible, 1)
+
+    @cached_property
+    def cols(self) -> Int32Array:
+        """Input neuron of every link, int32, (n_links,), in input-major order."""
+        return _frozen(np.repeat(np.arange(self.n_in, dtype=np.int32), np.diff(self.col_ptr)), np.int32)
+
+    @property
+    def keys(self) -> Int64Array:
+        """Sort keys ``col * n_out + row``, int64, (n_links,), increasing."""
+        return self.cols.astype(np.int64) * self.n_out + self.rows
+
+    @property
+    def link_ids(self) -> Int64Array:
+        """Link ids ``row * n_in + col``, int64, (n_links,), in input-major order."""
+        return self.rows.astype(np.int64) * self.n_in + self.cols
+
+    @cached_property
+    def _output_major(self) -> tuple[Int64Array, Int32Array, IndexArray]:
+        order = np.argsort(self.rows, kind="stable")
+        index = np.int32 if self.n_links <= INDEX_LIMIT else np.int64
+        ptr = np.zeros(self.n_out + 1, np.int64)
+        np.cumsum(self.out_degrees, out=ptr[1:])
+        return _frozen(ptr, np.int64), _frozen(self.cols[order], np.int32), _frozen(order, index)
+
+    @property
+    def row_ptr(self) -> Int64Array:
+        """Output-major pointers, int64, (n_out + 1,)."""
+        return self._output_major[0]
+
+    @property
+    def row_cols(self) -> Int32Array:
+        """Input neuron of every link in output-major order, int32, (n_links,)."""
+        return self._output_major[1]
+
+    @property
+    def row_order(self) -> IndexArray:
+        """Position among the values of every output-major link, int32 or int64, (n_links,)."""
+        return self._output_major[2]
+
+    @cached_property
+    def out_degrees(self) -> Int64Array:
+        """Links of every output neuron, int64, (n_out,)."""
+        return _frozen(np.bincount(self.rows, minlength=self.n_out), np.int64)
+
+    @property
+    def in_degrees(self) -> Int64Array:
+        """Links of every input neuron, int64, (n_in,)."""
+        return np.diff(self.col_ptr)
+
+    def find(self, ids: ArrayLike) -> Int64Array:
+        """Return the position of each link id among the values, or -1 where the link is missing.
+
+        Parameters
+        ----------
+        ids : array, int64, (n,)
+            Link ids ``row * n_in + col``.
+
+        Returns
+        -------
+        array, int64, (n,)
+        """
+        rows, cols = np.divmod(np.asarray(ids, np.int64), max(self.n_in, 1))
+        wanted, have = cols * self.n_out + rows, self.keys
+        at = np.searchsorted(have, wanted)
+        hit = at < have.size
+        hit[hit] = have[at[hit]] == wanted[hit]
+        return np.where(hit, at, -1).astype(np.int64)
+
+    def contains(self, rows: ArrayLike, cols: ArrayLike) -> BoolArray:
+        """Tell for each pair of neurons whether the link exists; bool, (n,)."""
+        ids = np.asarray(rows, np.int64) * self.n_in + np.asarray(cols, np.int64)
+        return self.find(ids) >= 0
+
+    def transpose(self) -> Topology:
+        """Return the topology with inputs and outputs exchanged."""
+        return Topology((self.n_in, self.n_out), self.row_ptr, self.row_cols, trust=True)
+
+    def to_dense(self) -> BoolArray:
+        """Return the dense adjacency, bool, (n_out, n_in): only for small layers, asked for by name."""
+        dense = np.zeros(self.shape, np.bool_)
+        dense[self.rows, self.cols] = True
+        return dense
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of shape and links: equal topologies have equal digests on every machine."""
+        state = hashlib.blake2b(np.asarray(self.shape, "<i8").tobytes(), digest_size=16)
+        state.update(self.col_ptr.astype("<i8", copy=False).data)
+        state.update(self.rows.astype("<i4", copy=False).data)
+        return state.hexdigest()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the index lists that exist right now, the derived ones included."""
+        arrays: list[Any] = [self.col_ptr, self.rows]
+        arrays += [self.__dict__[name] for name in ("cols", "out_degrees") if name in self.__dict__]
+        arrays += list(self.__dict__.get("_output_major", ()))
+        return sum(array.nbytes for array in arrays)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare shape and links."""
+        if not isinstance(other, Topology):
+            return NotImplemented
+        return (
+            self.shape == other.shape
+            and np.array_equal(self.col_ptr, other.col_ptr)
+            and np.array_equal(self.rows, other.rows)
+        )
+
+    def __hash__(self) -> int:
+        """Hash by content."""
+        return hash(self.digest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the pattern alone; derived arrays are rebuilt."""
+        return (Topology, (self.shape, self.col_ptr, self.rows))
+
+    def __repr__(self) -> str:
+        """Show shape, links and density."""
+        return f"Topology({self.n_out} x {self.n_in}, {self.n_links} links, density {self.density:.4g})"
+
+
+def _frozen(values: ArrayLike, dtype: Any) -> Any:
+    array = np.ascontiguousarray(values, dtype=dtype)
+    if array is values or array.base is not None:
+        array = array.view()
+    array.flags.writeable = False
+    return array
+
+
+def _pointers(sorted_index: Int64Array, n: int) -> Int64Array:
+    return np.searchsorted(sorted_index, np.arange(n + 1)).astype(np.int64)
+
+
+def _integers(values: ArrayLike, name: str) -> Int64Array:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        _fail(f"{name} as a 1-D integer array", f"{array.ndim}-D {array.dtype}")
+    return array.astype(np.int64)
+
+
+def _checked_shape(shape: Shape) -> Shape:
+    ok = len(shape) == 2 and all(hasattr(n, "__index__") and 0 <= n <= INDEX_LIMIT for n in shape)
+    if not ok:
+        raise ShapeError(f"Expected shape (n_out, n_in) of integers in [0, {INDEX_LIMIT}]. Got {shape!r}.")
+    return int(shape[0]), int(shape[1])
+
+
+def _fail(expected: str, got: str) -> NoReturn:
+    raise TopologyError(f"Expected {expected}. Got {got}.")
