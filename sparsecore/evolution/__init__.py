@@ -1,1 +1,24 @@
-"""."""
+"""Evolution: rules, planning, percolation, and the methods of the field."""
+
+from sparsecore.evolution.evolution import Evolution
+from sparsecore.evolution.methods import SET, CHTs, Static, methods
+from sparsecore.evolution.percolation import active_neurons, percolate
+from sparsecore.evolution.plan import LayerPlan, LayerView, plan_chain
+from sparsecore.evolution.report import LayerReport, Report
+from sparsecore.evolution.rule import Rule
+
+__all__ = [
+    "SET",
+    "CHTs",
+    "Evolution",
+    "LayerPlan",
+    "LayerReport",
+    "LayerView",
+    "Report",
+    "Rule",
+    "Static",
+    "active_neurons",
+    "methods",
+    "percolate",
+    "plan_chain",
+]

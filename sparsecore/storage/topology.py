@@ -12,10 +12,13 @@ from numpy.typing import ArrayLike
 from sparsecore._typing import BoolArray, IndexArray, Int32Array, Int64Array, Shape
 from sparsecore.errors import ShapeError, TopologyError
 
-__all__ = ["INDEX_LIMIT", "Topology"]
+__all__ = ["POSITION_LIMIT", "Topology"]
 
-#: Largest value an int32 index may hold. Tests lower it to run the int64 paths on tiny data.
-INDEX_LIMIT = 2**31 - 1
+#: Most neurons on one side: their ids are int32.
+NEURON_LIMIT = 2**31 - 1
+
+#: Most links whose positions fit int32. Tests lower it to run the int64 paths on tiny data.
+POSITION_LIMIT = 2**31 - 1
 
 
 @final
@@ -177,7 +180,7 @@ class Topology:
     @cached_property
     def _output_major(self) -> tuple[Int64Array, Int32Array, IndexArray]:
         order = np.argsort(self.rows, kind="stable")
-        index = np.int32 if self.n_links <= INDEX_LIMIT else np.int64
+        index = np.int32 if self.n_links <= POSITION_LIMIT else np.int64
         ptr = np.zeros(self.n_out + 1, np.int64)
         np.cumsum(self.out_degrees, out=ptr[1:])
         return _frozen(ptr, np.int64), _frozen(self.cols[order], np.int32), _frozen(order, index)
@@ -300,9 +303,9 @@ def _integers(values: ArrayLike, name: str) -> Int64Array:
 
 
 def _checked_shape(shape: Shape) -> Shape:
-    ok = len(shape) == 2 and all(hasattr(n, "__index__") and 0 <= n <= INDEX_LIMIT for n in shape)
+    ok = len(shape) == 2 and all(hasattr(n, "__index__") and 0 <= n <= NEURON_LIMIT for n in shape)
     if not ok:
-        raise ShapeError(f"Expected shape (n_out, n_in) of integers in [0, {INDEX_LIMIT}]. Got {shape!r}.")
+        raise ShapeError(f"Expected shape (n_out, n_in) of integers in [0, {NEURON_LIMIT}]. Got {shape!r}.")
     return int(shape[0]), int(shape[1])
 
 

@@ -1,0 +1,76 @@
+"""The only place where a layer's links change: values, optimizer state and history move together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sparsecore._typing import FloatArray
+from sparsecore.nn import SparseLinear, link_std
+from sparsecore.storage import TopologyEdit
+
+__all__ = ["apply_edit", "fresh_values", "remap_state"]
+
+
+def apply_edit(
+    layer: SparseLinear, edit: TopologyEdit, optimizer: torch.optim.Optimizer, fresh: FloatArray | None = None
+) -> None:
+    """Give `layer` the new links of `edit`; surviving links keep value and optimizer state, new ones start at zero.
+
+    Parameters
+    ----------
+    layer : SparseLinear
+        Changed in place; its parameter object stays the same.
+    edit : TopologyEdit
+        Planned on the layer's present topology.
+    optimizer : Optimizer
+        Every state tensor of shape (n_links,) that belongs to the layer's values is moved.
+    fresh : array, float32, (edit.fresh.size,), optional
+        Values of the new links; zeros when missing.
+    """
+    if edit.is_identity:
+        return
+    values = edit.remap(layer.values.detach())
+    if fresh is not None and edit.fresh.size:
+        values[torch.from_numpy(edit.fresh).to(values.device)] = torch.from_numpy(fresh).to(values)
+    state = optimizer.state.get(layer.values)
+    if state:
+        moved = remap_state(state, edit)
+        layer.adopt(edit.new, values)
+        state.update(moved)
+    else:
+        layer.adopt(edit.new, values)
+
+
+def remap_state(state: dict[str, Any], edit: TopologyEdit) -> dict[str, torch.Tensor]:
+    """Return the per-link tensors of one parameter's optimizer state in the new order."""
+    return {
+        key: edit.remap(entry)
+        for key, entry in state.items()
+        if isinstance(entry, torch.Tensor) and tuple(entry.shape) == (edit.old.n_links,)
+    }
+
+
+def fresh_values(kind: str, edit: TopologyEdit, history_values: FloatArray, seed: int) -> FloatArray | None:
+    """Return values for the new links of `edit`, float32, (edit.fresh.size,), or ``None`` for zeros.
+
+    Parameters
+    ----------
+    kind : str
+        ``"zero"``, ``"swi"`` or ``"history"``.
+    edit : TopologyEdit
+        The planned change.
+    history_values : array, float32, (edit.fresh.size,)
+        What each new link held when it was last removed.
+    seed : int
+        For drawn values.
+    """
+    if kind == "zero" or edit.fresh.size == 0:
+        return None
+    if kind == "history":
+        return history_values
+    std = float(link_std("swi", edit.new))
+    draw = np.random.Generator(np.random.Philox(seed)).standard_normal(edit.fresh.size)
+    return (draw * std).astype(np.float32)

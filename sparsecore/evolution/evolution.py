@@ -1,0 +1,246 @@
+"""The object that evolves a model's links while it trains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sparsecore.errors import CheckpointError, ConfigError, check_count
+from sparsecore.evolution.apply import apply_edit, fresh_values
+from sparsecore.evolution.history import History
+from sparsecore.evolution.percolation import active_neurons
+from sparsecore.evolution.plan import LayerPlan, LayerView, derive_seed, plan_chain
+from sparsecore.evolution.report import LayerReport, Report
+from sparsecore.evolution.rule import Rule
+from sparsecore.evolution.signals import Recorder
+from sparsecore.nn import SparseLinear, find_chains, sparse_layers
+
+__all__ = ["Evolution"]
+
+
+class _LayerState:
+    """What evolution remembers of one layer between updates."""
+
+    def __init__(self, name: str, layer: SparseLinear) -> None:
+        self.name, self.layer = name, layer
+        self.n_start = layer.topology.n_links
+        self.history = History.empty()
+        self.frozen = False
+        self.overlap, self.grown = 0.0, 0
+        self.recorder = Recorder(layer)
+
+    def view(self) -> LayerView:
+        """Return the read-only view that planning works on."""
+        values, grad = self.layer.values.detach(), self.layer.values.grad
+        return LayerView(
+            self.name,
+            self.layer.topology,
+            values.float().cpu().numpy(),
+            None if grad is None else grad.detach().float().cpu().numpy(),
+            self.recorder.signals(),
+            self.n_start,
+            self.frozen,
+        )
+
+
+class Evolution:
+    """Evolves the links of a model: call `step` once after every optimizer step.
+
+    Parameters
+    ----------
+    model : Module
+        Holds at least one `SparseLinear`.
+    optimizer : Optimizer
+        Trains the model's ``values``; its per-link state moves with the links.
+    rule : Rule, optional
+        What an update does; ``None`` never updates (a static topology).
+    every : int
+        Steps between updates (ΔT).
+    steps : int, optional
+        Updates happen strictly before this step; without end when missing.
+    seed : int
+        Same seed and same weights give the same links, on any number of threads.
+    chains : sequence of sequence of SparseLinear, optional
+        Layers that share neurons; found by `find_chains` when missing.
+
+    Raises
+    ------
+    ConfigError
+        If the model has no sparse layer, or the optimizer does not hold the values of one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        rule: Rule | None,
+        *,
+        every: int,
+        steps: int | None = None,
+        seed: int = 0,
+        chains: Sequence[Sequence[SparseLinear]] | None = None,
+    ) -> None:
+        self.every = check_count("every", every, "the number of steps between updates", low=1)
+        self.steps = None if steps is None else check_count("steps", steps, "the number of training steps", low=1)
+        self.seed = check_count("seed", seed, "the seed of all updates")
+        self.rule = rule
+        self._optimizer = optimizer
+        names = {id(layer): name for name, layer in sparse_layers(model).items()}
+        if not names:
+            raise ConfigError("Expected a model with SparseLinear layers. Got none. Build one or call sparsify(model).")
+        _require_values(model, optimizer)
+        self._chains = [
+            [_LayerState(names[id(layer)], layer) for layer in chain]
+            for chain in (find_chains(model) if chains is None else chains)
+        ]
+        self._step, self._updates, self._last_update_s = 0, 0, 0.0
+        self._listen_if_needed()
+
+    @property
+    def _states(self) -> list[_LayerState]:
+        return [state for chain in self._chains for state in chain]
+
+    def step(self) -> bool:
+        """Count one training step and update the links when it is time.
+
+        Returns
+        -------
+        bool
+            Whether the links were updated.
+        """
+        self._step += 1
+        if not self._due(self._step):
+            self._listen_if_needed()
+            return False
+        self.update()
+        self._listen_if_needed()
+        return True
+
+    def update(self) -> list[LayerPlan]:
+        """Update the links of all layers now: plan for every chain, check, then apply.
+
+        Returns
+        -------
+        list of LayerPlan
+            What was done to each layer, in the order of `report`.
+
+        Raises
+        ------
+        SignalError
+            If the rule reads a gradient that is not there; nothing has changed then.
+        """
+        if self.rule is None:
+            return []
+        started = time.perf_counter()
+        plans = [
+            plan
+            for index, chain in enumerate(self._chains)
+            for plan in plan_chain(
+                [state.view() for state in chain], self.rule, self._step, derive_seed(self.seed, self._updates, index)
+            )
+        ]
+        for index, (state, plan) in enumerate(zip(self._states, plans, strict=True)):
+            self._apply(state, plan, derive_seed(self.seed, self._updates, index, 2), self.rule)
+        self._updates += 1
+        self._last_update_s = time.perf_counter() - started
+        return plans
+
+    def _apply(self, state: _LayerState, plan: LayerPlan, seed: int, rule: Rule) -> None:
+        edit, layer = plan.edit, state.layer
+        held = state.history.values_of(edit.new.link_ids[edit.fresh])
+        state.history = state.history.after(edit, layer.values.detach().float().cpu().numpy())
+        apply_edit(layer, edit, self._optimizer, fresh_values(rule.fresh, edit, held, seed))
+        state.overlap, state.grown = plan.overlap, plan.grown.size
+        if rule.early_stop is not None and plan.grown.size and plan.overlap >= rule.early_stop:
+            state.frozen = True
+
+    def _due(self, step: int) -> bool:
+        return self.rule is not None and step % self.every == 0 and (self.steps is None or step < self.steps)
+
+    def _listen_if_needed(self) -> None:
+        if self.rule is None or "signals" not in self.rule.needs:
+            return
+        for state in self._states:
+            state.recorder.stop()
+            if self._due(self._step + 1):
+                state.recorder.start()
+
+    def report(self) -> Report:
+        """Return links, density, active neurons, ITOP and overlap of every layer."""
+        layers: list[LayerReport] = []
+        n_active = n_neurons = 0
+        for chain in self._chains:
+            active = active_neurons([state.layer.topology for state in chain])
+            n_active += sum(int(np.count_nonzero(flags)) for flags in active)
+            n_neurons += sum(flags.size for flags in active)
+            for state, below, above in zip(chain, active[:-1], active[1:], strict=True):
+                topology = state.layer.topology
+                layers.append(
+                    LayerReport(
+                        name=state.name,
+                        shape=topology.shape,
+                        n_links=topology.n_links,
+                        density=topology.density,
+                        active_in=float(below.mean()),
+                        active_out=float(above.mean()),
+                        itop=state.history.explored(topology) / topology.n_possible,
+                        overlap=state.overlap,
+                        grown=state.grown,
+                        frozen=state.frozen,
+                    )
+                )
+        return Report(layers, n_active / max(1, n_neurons), self._step, self._updates, self._last_update_s)
+
+    def __str__(self) -> str:
+        """Show the report as a table."""
+        return str(self.report())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a resumed run needs besides model and optimizer: counters, history, frozen layers."""
+        layers = {
+            state.name: {
+                "n_start": state.n_start,
+                "frozen": state.frozen,
+                "overlap": state.overlap,
+                "grown": state.grown,
+                "history_ids": torch.from_numpy(state.history.ids.copy()),
+                "history_values": torch.from_numpy(state.history.values.copy()),
+            }
+            for state in self._states
+        }
+        return {"step": self._step, "updates": self._updates, "seed": self.seed, "layers": layers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`; call it after the model and optimizer states are loaded.
+
+        Raises
+        ------
+        CheckpointError
+            If the state belongs to other layers; nothing has changed then.
+        """
+        layers = state["layers"]
+        names = [mine.name for mine in self._states]
+        if sorted(layers) != sorted(names):
+            raise CheckpointError(f"Expected evolution state of layers {sorted(names)}. Got {sorted(layers)}.")
+        for mine in self._states:
+            saved = layers[mine.name]
+            mine.n_start, mine.frozen = int(saved["n_start"]), bool(saved["frozen"])
+            mine.overlap, mine.grown = float(saved["overlap"]), int(saved["grown"])
+            mine.history = History(saved["history_ids"].numpy().copy(), saved["history_values"].numpy().copy())
+        self._step, self._updates, self.seed = int(state["step"]), int(state["updates"]), int(state["seed"])
+        self._listen_if_needed()
+
+
+def _require_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for name, layer in sparse_layers(model).items():
+        if id(layer.values) not in held:
+            raise ConfigError(
+                f"Expected an optimizer that holds the values of {name!r}. Got one that does not. "
+                "Build it from model.parameters() after the model is sparse."
+            )

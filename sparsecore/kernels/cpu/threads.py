@@ -1,0 +1,85 @@
+"""A small pool of Python threads for kernels that release the GIL.
+
+No OpenMP runtime is involved: forked children start a fresh pool, concurrent callers queue up, and nothing has to agree
+with the runtime that torch loads.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+import torch
+
+from sparsecore.errors import check_count
+
+__all__ = ["get_num_threads", "run_parts", "set_num_threads"]
+
+Part = Callable[[], None]
+
+
+class _Pool:
+    """Daemon threads fed from one queue; belongs to the process that made it."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.pid = size, os.getpid()
+        self._jobs: SimpleQueue[tuple[Part, SimpleQueue[BaseException | None]]] = SimpleQueue()
+        for index in range(size):
+            threading.Thread(target=self._work, name=f"sparsecore-{index}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            part, done = self._jobs.get()
+            try:
+                part()
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+                done.put(error)
+            else:
+                done.put(None)
+
+    def run(self, parts: list[Part]) -> None:
+        done: SimpleQueue[BaseException | None] = SimpleQueue()
+        for part in parts[1:]:
+            self._jobs.put((part, done))
+        errors: list[BaseException | None] = []
+        try:
+            parts[0]()
+        finally:
+            errors = [done.get() for _ in parts[1:]]
+        for error in errors:
+            if error is not None:
+                raise error
+
+
+_lock = threading.Lock()
+_pool: _Pool | None = None
+_wanted: int | None = None
+
+
+def get_num_threads() -> int:
+    """Return how many threads the link kernels may use; torch's number unless set here."""
+    return _wanted if _wanted is not None else torch.get_num_threads()
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set the number of threads of the link kernels; ``None`` follows ``torch.get_num_threads()`` again."""
+    global _wanted
+    _wanted = None if n is None else check_count("n", n, "the number of kernel threads", low=1)
+
+
+def run_parts(parts: list[Part]) -> None:
+    """Run all `parts`, the first on the calling thread, and return when the last is done.
+
+    An exception of any part is raised here after all have ended.
+    """
+    global _pool
+    if len(parts) == 1:
+        parts[0]()
+        return
+    with _lock:
+        if _pool is None or _pool.pid != os.getpid() or _pool.size < len(parts) - 1:
+            _pool = _Pool(max(len(parts) - 1, get_num_threads() - 1))
+        pool = _pool
+    pool.run(parts)

@@ -1,0 +1,175 @@
+"""`SparseLinear`: a linear layer that is its list of links."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sparsecore.errors import ConfigError, ShapeError, check_count, check_fraction
+from sparsecore.generators import ER
+from sparsecore.nn.init import draw_values
+from sparsecore.ops import sparse_linear
+from sparsecore.storage import Topology
+
+__all__ = ["SparseLinear"]
+
+#: A recipe for the initial links: ``(shape, n_links, seed) -> Topology``, see `sparsecore.generators`.
+TopologySource = Callable[[tuple[int, int], int, int], Topology]
+
+_STORED = ("col_ptr", "rows")
+
+
+class SparseLinear(nn.Module):
+    """Linear layer over a list of links; ``values`` is an ordinary 1-D parameter.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Number of input and output neurons.
+    bias : bool
+        Whether a dense bias, (n_out,), is added.
+    density : float, optional
+        Fraction of possible links in (0, 1]. Needed unless `topology` is a `Topology`.
+    topology : Topology or callable, optional
+        The links themselves, or a generator that draws them. Uniformly random (Erdős-Rényi) when missing.
+    init : str
+        ``"swi"`` (variance from density) or ``"kaiming"`` (variance from the links of each output).
+    relu : bool
+        Rectify the outputs inside the kernel.
+    seed : int, optional
+        Seed of links and values; drawn from torch's global generator when missing.
+    device, dtype : optional
+        Of the parameters.
+
+    Attributes
+    ----------
+    values : Parameter, float, (n_links,)
+        Value of every link in the order of ``topology.rows``.
+    topology : Topology
+        The links; changed only by evolution and by loading a state dict.
+
+    Raises
+    ------
+    ConfigError
+        If neither density nor a topology is given, or the density gives no link at all.
+    ShapeError
+        If the topology has another shape than (out_features, in_features).
+
+    Examples
+    --------
+    >>> layer = SparseLinear(784, 1568, density=0.01, seed=0)
+    >>> layer(torch.zeros(32, 784)).shape, layer.values.shape
+    (torch.Size([32, 1568]), torch.Size([12293]))
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        density: float | None = None,
+        topology: Topology | TopologySource | None = None,
+        init: str = "swi",
+        relu: bool = False,
+        seed: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features = check_count("in_features", in_features, "the number of input neurons", low=1)
+        self.out_features = check_count("out_features", out_features, "the number of output neurons", low=1)
+        self.relu = relu
+        if seed is None:
+            seed = int(torch.randint(2**62, ()))
+        self._topology = _links((out_features, in_features), density, topology, seed)
+        generator = torch.Generator().manual_seed(seed)
+        self.values = nn.Parameter(draw_values(self._topology, init, generator).to(device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype)) if bias else None
+
+    @property
+    def topology(self) -> Topology:
+        """The links of this layer."""
+        return self._topology
+
+    def adopt(self, topology: Topology, values: torch.Tensor) -> None:
+        """Replace links and values; the parameter object stays, so optimizers keep pointing at it.
+
+        Parameters
+        ----------
+        topology : Topology
+            New links, of the same shape.
+        values : Tensor, float, (topology.n_links,)
+            Their values; dtype and device of the parameter are kept.
+
+        Raises
+        ------
+        ShapeError
+            If shapes do not fit.
+        """
+        if topology.shape != self._topology.shape or tuple(values.shape) != (topology.n_links,):
+            raise ShapeError(
+                f"Expected a topology of shape {self._topology.shape} and one value per link. "
+                f"Got shape {topology.shape} with {topology.n_links} links and values {tuple(values.shape)}."
+            )
+        self._topology = topology
+        self.values.data = values.detach().to(self.values)
+        self.values.grad = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x @ W.T + bias`` for `x` of shape (..., in_features)."""
+        return sparse_linear(x, self.values, self._topology, self.bias, relu=self.relu)
+
+    def extra_repr(self) -> str:
+        """Show sizes, links and density."""
+        topology = self._topology
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
+            f"links={topology.n_links}, density={topology.density:.4g}"
+        )
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        for name in _STORED:
+            destination[prefix + name] = torch.from_numpy(getattr(self._topology, name).copy())
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        missing, unexpected = args[2], args[3]
+        stored = [state_dict.get(prefix + name) for name in _STORED]
+        values = state_dict.get(prefix + "values")
+        if all(part is not None for part in (*stored, values)):
+            arrays = [part.detach().cpu().numpy() for part in stored]
+            topology = Topology(self._topology.shape, arrays[0].astype(np.int64), arrays[1])
+            if topology != self._topology:
+                self.adopt(topology, values)
+        else:
+            missing.extend(prefix + name for name in _STORED if prefix + name not in state_dict)
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+        for name in _STORED:
+            if prefix + name in unexpected:
+                unexpected.remove(prefix + name)
+
+
+def _links(
+    shape: tuple[int, int], density: float | None, source: Topology | TopologySource | None, seed: int
+) -> Topology:
+    if isinstance(source, Topology):
+        if source.shape != shape:
+            raise ShapeError(f"Expected a topology of shape (n_out, n_in) = {shape}. Got {source.shape}.")
+        return source
+    if density is None:
+        raise ConfigError("Expected density=... or topology=Topology. Got neither. density is the fraction of links.")
+    check_fraction("density", density, "the fraction of possible links that exist", open_low=True)
+    n_links = round(density * shape[0] * shape[1])
+    if n_links == 0:
+        raise ConfigError(
+            f"Expected a density that gives at least one link. Got {density} of {shape[0] * shape[1]} possible links."
+        )
+    source = ER() if source is None else source
+    return source(shape, n_links, seed)

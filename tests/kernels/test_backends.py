@@ -1,0 +1,175 @@
+"""One body over every backend: products and gradients against the dense computation."""
+
+import numpy as np
+import pytest
+import torch
+from strategies import random_topology
+
+import sparsecore.storage.topology as topology_module
+from sparsecore import kernels
+from sparsecore.errors import UnknownNameError
+from sparsecore.kernels import Layer
+from sparsecore.kernels.cpu import backend as numba_backend
+from sparsecore.ops import sparse_chain
+from sparsecore.storage import Topology
+
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+BACKENDS = kernels.available()
+
+
+def dense_weight(layer):
+    rows = torch.from_numpy(layer.topology.rows.astype(np.int64))
+    cols = torch.from_numpy(layer.topology.cols.astype(np.int64))
+    return layer.values.new_zeros(layer.topology.shape).index_put((rows, cols), layer.values)
+
+
+def dense_chain(x, layers):
+    for layer in layers:
+        x = x @ dense_weight(layer).t()
+        x = x if layer.bias is None else x + layer.bias
+        x = torch.relu(x) if layer.relu else x
+    return x
+
+
+def make_chain(sizes, density, dtype, *, bias=True, last_relu=False, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    layers = []
+    for index, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        topology = random_topology(n_out, n_in, density, seed + index)
+        values = torch.randn(topology.n_links, dtype=dtype, generator=generator).requires_grad_()
+        offset = torch.randn(n_out, dtype=dtype, generator=generator).requires_grad_() if bias else None
+        layers.append(Layer(topology, values, offset, index < len(sizes) - 2 or last_relu))
+    return layers
+
+
+def outputs_and_gradients(function, x, layers, *, input_grad=True):
+    x = x.clone().requires_grad_(input_grad)
+    y = function(x, layers)
+    params = [p for layer in layers for p in (layer.values, layer.bias) if p is not None]
+    upstream = torch.cos(torch.arange(y.numel(), dtype=y.dtype)).view(y.shape)
+    grads = torch.autograd.grad(y, [*params, *([x] if input_grad else [])], upstream)
+    return [y.detach(), *grads]
+
+
+def assert_matches_dense(name, x, layers, **options):
+    expected = outputs_and_gradients(dense_chain, x, layers, **options)
+    with kernels.use(name):
+        got = outputs_and_gradients(sparse_chain, x, layers, **options)
+    for mine, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(mine, other, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("batch", [*range(71), 128, 200])
+def test_every_batch_size_matches_the_dense_chain(name, batch):
+    layers = make_chain((7, 19, 5), 0.3, torch.float32)
+    assert_matches_dense(name, torch.randn(batch, 7, generator=torch.Generator().manual_seed(batch)), layers)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("last_relu", [True, False])
+@pytest.mark.parametrize("input_grad", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_variant_matches_the_dense_chain(name, bias, last_relu, input_grad, dtype):
+    layers = make_chain((30, 41, 20, 6), 0.2, dtype, bias=bias, last_relu=last_relu)
+    assert_matches_dense(name, torch.randn(33, 30, dtype=dtype), layers, input_grad=input_grad)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize(
+    "topology",
+    [
+        Topology.from_ids([], (4, 3)),
+        Topology.from_ids([5], (4, 3)),
+        Topology.full((4, 3)),
+        Topology.full((1, 1)),
+        Topology.from_coo([2, 2, 2], [0, 1, 2], shape=(4, 3)),
+        Topology.from_coo([0, 1, 2, 3], [1, 1, 1, 1], shape=(4, 3)),
+        Topology.full((33, 17)),
+    ],
+    ids=["empty", "single", "full", "one", "one row", "one column", "wide"],
+)
+def test_extreme_topologies_match_the_dense_chain(name, topology):
+    values = torch.arange(1.0, topology.n_links + 1).requires_grad_()
+    layers = [Layer(topology, values, torch.ones(topology.n_out).requires_grad_(), False)]
+    for batch in (1, 32):
+        assert_matches_dense(name, torch.randn(batch, topology.n_in), layers)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_gradcheck_in_float64(name):
+    layers = make_chain((5, 6, 4), 0.4, torch.float64)
+    x = torch.randn(3, 5, dtype=torch.float64).requires_grad_()
+    params = [p for layer in layers for p in (layer.values, layer.bias)]
+
+    def run(x, *params):
+        pairs = zip(layers, params[::2], params[1::2], strict=True)
+        return sparse_chain(x, [Layer(la.topology, v, b, la.relu) for la, v, b in pairs])
+
+    with kernels.use(name):
+        assert torch.autograd.gradcheck(run, (x, *params))
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns", "strided"])
+@pytest.mark.parametrize("batch", [16, 20, 100])
+def test_inputs_of_any_layout_give_the_same_result(layout, batch):
+    layers = make_chain((24, 31, 8), 0.3, torch.float32)
+    x = torch.randn(batch, 24)
+    view = {"rows": x, "columns": x.t().contiguous().t(), "strided": torch.stack([x, x], 2)[:, :, 0]}[layout]
+    assert_matches_dense("numba", view, layers)
+    with torch.no_grad():
+        assert torch.equal(sparse_chain(view, layers), sparse_chain(x, layers))
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 7])
+def test_threads_give_the_same_result(monkeypatch, n_threads):
+    layers = make_chain((40, 60, 50), 0.1, torch.float64)
+    x = torch.randn(300, 40, dtype=torch.float64)
+    alone = outputs_and_gradients(sparse_chain, x, layers)
+    monkeypatch.setattr(numba_backend, "_WORK_PER_THREAD", 1)
+    kernels.set_num_threads(n_threads)
+    try:
+        together = outputs_and_gradients(sparse_chain, x, layers)
+        again = outputs_and_gradients(sparse_chain, x, layers)
+    finally:
+        kernels.set_num_threads(None)
+    for one, many, repeat in zip(alone, together, again, strict=True):
+        torch.testing.assert_close(one, many, rtol=1e-10, atol=1e-10)
+        assert torch.equal(many, repeat)
+
+
+def test_wide_indices_give_the_same_result(monkeypatch):
+    x = torch.randn(8, 12)
+    narrow = outputs_and_gradients(sparse_chain, x, make_chain((12, 9), 0.5, torch.float32))
+    monkeypatch.setattr(topology_module, "POSITION_LIMIT", 3)
+    layers = make_chain((12, 9), 0.5, torch.float32)
+    assert layers[0].topology.row_order.dtype == np.int64
+    for one, other in zip(narrow, outputs_and_gradients(sparse_chain, x, layers), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_uninitialised_memory_never_reaches_a_result(monkeypatch):
+    real = torch.empty
+
+    def poisoned(*args, **kwargs):
+        tensor = real(*args, **kwargs)
+        return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+
+    monkeypatch.setattr(torch, "empty", poisoned)
+    for batch in (1, 5, 16, 33, 100):
+        assert_matches_dense("numba", torch.randn(batch, 9), make_chain((9, 21, 4), 0.3, torch.float32))
+
+
+def test_nan_inputs_stay_in_their_sample():
+    layers = make_chain((9, 21, 4), 0.5, torch.float32)
+    x = torch.randn(20, 9)
+    x[7] = float("nan")
+    y = sparse_chain(x, layers)
+    assert y[7].isnan().any()
+    assert not y[torch.arange(20) != 7].isnan().any()
+
+
+def test_an_unknown_backend_names_the_nearest():
+    with pytest.raises(UnknownNameError, match="Did you mean 'numba'"), kernels.use("numbs"):
+        pass
