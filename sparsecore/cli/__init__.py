@@ -1,1 +1,20 @@
-"""."""
+"""The command line: train, resume, inspect, methods, demo, doctor."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line of this process; errors made by the user end in one line and exit status 2."""
+    from sparsecore.cli.app import app
+    from sparsecore.cli.screen import errors
+    from sparsecore.errors import SparseCoreError
+
+    try:
+        app()
+    except SparseCoreError as error:
+        errors.print(f"error: {' '.join(str(error).split())}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)

@@ -14,7 +14,7 @@ from sparsecore._typing import Float64Array, Int64Array
 __all__ = ["preferential_edges", "ring_rows", "uniform_rows"]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[misc]
+@njit(nogil=True, cache=True)
 def uniform_rows(rng: np.random.Generator, degrees: Int64Array, n_in: int) -> Int64Array:
     """Draw distinct inputs for every output, each set being equally likely (Floyd's algorithm).
 
@@ -37,16 +37,14 @@ def uniform_rows(rng: np.random.Generator, degrees: Int64Array, n_in: int) -> In
     at = 0
     for row in range(degrees.size):
         for last in range(n_in - degrees[row], n_in):
-            col = rng.integers(0, last + 1)
-            if owner[col] == row:
-                col = last
-            owner[col] = row
-            cols[at] = col
+            drawn = rng.integers(0, last + 1)
+            cols[at] = last if owner[drawn] == row else drawn
+            owner[cols[at]] = row
             at += 1
     return cols
 
 
-@njit(nogil=True, cache=True)  # type: ignore[misc]
+@njit(nogil=True, cache=True)
 def _ring_keys(
     rng: np.random.Generator, cols: Int64Array, centre: int, log_weight: Float64Array, keys: Float64Array
 ) -> None:
@@ -65,7 +63,7 @@ def _ring_keys(
                 at += 1
 
 
-@njit(nogil=True, cache=True)  # type: ignore[misc]
+@njit(nogil=True, cache=True)
 def _ring_draws(
     rng: np.random.Generator, cols: Int64Array, row: int, centre: int, log_tail: Float64Array, owner: Int64Array
 ) -> None:
@@ -97,7 +95,7 @@ def _ring_draws(
             near += 1
 
 
-@njit(nogil=True, cache=True)  # type: ignore[misc]
+@njit(nogil=True, cache=True)
 def ring_rows(
     rng: np.random.Generator,
     degrees: Int64Array,
@@ -143,7 +141,7 @@ def ring_rows(
     return cols
 
 
-@njit(nogil=True, cache=True)  # type: ignore[misc]
+@njit(nogil=True, cache=True)
 def preferential_edges(rng: np.random.Generator, counts: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Grow a graph in which every new node links to distinct earlier nodes in proportion to their degrees.
 
@@ -167,15 +165,17 @@ def preferential_edges(rng: np.random.Generator, counts: Int64Array) -> tuple[In
     for node in range(counts.size):
         # The ends of all links so far, in two arrays, hold every node as many times as it has links.
         ends = at
-        for target in range(counts[node]):
-            if counts[node] < node:
-                target = rng.integers(0, node)
-                while ends > 0:
-                    end = rng.integers(0, 2 * ends)
-                    target = new[end] if end < ends else old[end - ends]
-                    if owner[target] != node:
-                        break
-            owner[target] = node
-            new[at], old[at] = node, target
-            at += 1
+        if counts[node] == node or ends == 0:
+            first = rng.integers(0, node - counts[node] + 1) if counts[node] else 0
+            for target in range(first, first + counts[node]):
+                new[at], old[at] = node, target
+                at += 1
+            continue
+        while at < ends + counts[node]:
+            end = rng.integers(0, 2 * ends)
+            picked = new[end] if end < ends else old[end - ends]
+            if owner[picked] != node:
+                owner[picked] = node
+                new[at], old[at] = node, picked
+                at += 1
     return new, old

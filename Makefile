@@ -1,0 +1,62 @@
+# Two commands do everything on a fresh machine with Python >= 3.11:
+#   make demo    set up, then train on 5,000 real images that ship inside a package
+#   make test    set up, then run all tests
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= runs/demo
+PYTEST ?= -q
+PINS := pyproject.toml setup.py constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LIST := sed -u -n -e 's/^Collecting \([^ ]*\).*/  \1/p' -e '/ERROR/p' -e '/WARNING: Retrying/p'
+
+.PHONY: help demo test slow lint format typecheck wheel clean
+
+help:
+	@sed -n 's/^#\(  .*\)/\1/p' Makefile
+	@echo "  make slow | lint | format | typecheck | wheel | clean"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Expected Python >= 3.11. Got " + sys.version.split()[0] + ". Set PYTHON=python3.x")'
+	@echo "== creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# One stamp for each set of extras. It is newer than the pins once these are installed, so later calls start at once.
+$(VENV)/.installed-%: $(PINS) | $(BIN)/python
+	@echo "== installing sparsecore[$*] and pinned dependencies into $(VENV) (minutes the first time)"
+	@$(PIP) install -c constraints.txt setuptools wheel | $(LIST)
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[$*]' | $(LIST)
+	@touch $@
+
+demo: $(VENV)/.installed-demo
+	@$(BIN)/sparsecore demo --out $(DEMO) --force
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest $(PYTEST)
+
+slow: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest $(PYTEST) -m slow
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# mypy reads folders, so the tree is shown to it as it is installed: models/ and bench/ below sparsecore.
+typecheck: $(VENV)/.installed-dev
+	@rm -rf build/typecheck && mkdir -p build/typecheck/sparsecore
+	@ln -s "$(CURDIR)"/sparsecore/* "$(CURDIR)"/models "$(CURDIR)"/bench build/typecheck/sparsecore/
+	@cd build/typecheck && "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" --cache-dir "$(CURDIR)/.mypy_cache" -p sparsecore
+
+wheel: $(VENV)/.installed-dev
+	@$(BIN)/python -m build --no-isolation --wheel --outdir dist .
+
+clean:
+	rm -rf build dist runs *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Benchmarks: contenders checked for equal results first, then timed side by side."""

@@ -1,0 +1,298 @@
+"""Runs that can be built again from a few plain values: the field's image experiments."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sparsecore import __version__, generators, kernels, predictors, removal
+from sparsecore.engine import Events, PeakMemory, Settings, Summary, Trainer
+from sparsecore.errors import (
+    CheckpointError,
+    ConfigError,
+    UnknownNameError,
+    check_count,
+    check_fraction,
+    check_positive,
+)
+from sparsecore.evolution import Evolution, methods
+from sparsecore.io import RunFolder
+from sparsecore.models import data as image_data
+from sparsecore.models.data import ImageData
+from sparsecore.models.mlp import MLP
+from sparsecore.schedules import Cosine, Linear, Schedule
+
+__all__ = ["DENSE", "ImageRun", "build", "create_folder", "load_data", "read_config", "resume", "run", "warm_up"]
+
+#: Method name of the dense network of the same shape, which no registered method is.
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class ImageRun:
+    """An MLP on images; the defaults are those of the papers (784-1568-1568-1568-10, 1% of the links).
+
+    Attributes
+    ----------
+    data : str
+        Data set, see `sparsecore.models.data.names`.
+    data_dir : str, optional
+        Folder of its files.
+    method : str
+        A registered method, or ``"dense"``.
+    density : float
+        Fraction of links of every hidden layer in (0, 1).
+    epochs, batch_size : int
+        Length of the run and samples per step.
+    seed : int
+        Seed of links, values, order of samples and updates.
+    hidden : tuple of int
+        Sizes of the hidden layers.
+    topology : str
+        Generator of the first links. ``"auto"``: the method's published one, which is uniform (``"er"``) for SET and
+        correlation between input features (``"csti"``) for the others.
+    init : str
+        Scheme of the first values, see `SparseLinear`.
+    lr, lr_end : float
+        Learning rate at the first and the last step; linear between.
+    momentum, weight_decay : float
+        Of stochastic gradient descent.
+    zeta : float, optional
+        Fraction of links replaced per update; the method's own default when missing.
+    zeta_schedule : str
+        ``"constant"``, or ``"cosine"`` from `zeta` to 0.
+    every : int, optional
+        Steps between updates; one epoch when missing.
+    removal, predictor : str, optional
+        Registered parts that take the place of the method's own.
+    holdout : int
+        Training samples kept apart to choose an epoch by.
+    threads : int, optional
+        Threads of the link kernels, or of torch for a dense network; all processors when missing. Torch's own part of a
+        sparse step is too short to share and runs on one. Results agree to the last bit for the same number only.
+    """
+
+    data: str = "mnist"
+    data_dir: str | None = None
+    method: str = "chts"
+    density: float = 0.01
+    epochs: int = 100
+    batch_size: int = 32
+    seed: int = 0
+    hidden: tuple[int, ...] = (1568, 1568, 1568)
+    topology: str = "auto"
+    init: str = "swi"
+    lr: float = 0.025
+    lr_end: float = 2.5e-4
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    zeta: float | None = None
+    zeta_schedule: str = "constant"
+    every: int | None = None
+    removal: str | None = None
+    predictor: str | None = None
+    holdout: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check names and ranges before anything is loaded."""
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        known = {"method": (*methods.names(), DENSE), "data set": image_data.names()}
+        known["generator"] = ("auto", *generators.names())
+        known["zeta schedule"] = ("constant", "cosine")
+        chosen = {"method": self.method, "data set": self.data, "generator": self.topology}
+        chosen["zeta schedule"] = self.zeta_schedule
+        for kind, name in chosen.items():
+            if name not in known[kind]:
+                raise UnknownNameError(kind, name, known[kind])
+        if self.removal is not None:
+            removal.registry.entry(self.removal)
+        if self.predictor is not None:
+            predictors.registry.entry(self.predictor)
+        check_fraction("density", self.density, "the fraction of links of every hidden layer", open_low=True)
+        if self.method != DENSE and self.density == 1.0:
+            raise ConfigError("Expected density below 1. Got 1. The network without missing links is method 'dense'.")
+        check_positive("lr", self.lr, "the learning rate at the first step")
+        check_fraction("momentum", self.momentum, "the share of the last step that is taken again")
+        if self.threads is not None:
+            check_count("threads", self.threads, "the number of threads", low=1)
+        Settings(self.epochs, self.batch_size, self.seed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the run as plain values."""
+        return {**dataclasses.asdict(self), "hidden": list(self.hidden)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ImageRun:
+        """Return the run that `as_dict` gave.
+
+        Raises
+        ------
+        CheckpointError
+            If a field is unknown.
+        """
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise CheckpointError(f"Expected the configuration of an image run. Got: {error}.") from error
+
+
+def load_data(config: ImageRun, folder: str | Path | None = None) -> ImageData:
+    """Return the data of a run, its held-out samples set apart; `folder` is where they are, if that has changed."""
+    data = image_data.load(config.data, folder or config.data_dir, seed=config.seed)
+    return image_data.hold_out(data, config.holdout, seed=config.seed)
+
+
+def create_folder(path: str | Path, config: ImageRun, *, force: bool = False, keep: int = 1) -> RunFolder:
+    """Make the folder of a new run; the number of threads is written down, because it decides the last bits.
+
+    Raises
+    ------
+    ConfigError
+        See `RunFolder.create`.
+    """
+    exact = dataclasses.replace(config, threads=config.threads or _processors())
+    content = {"run": exact.as_dict(), "versions": {"sparsecore": __version__, "torch": torch.__version__}}
+    return RunFolder.create(path, content, force=force, keep=keep)
+
+
+def read_config(folder: RunFolder) -> ImageRun:
+    """Return the run that `create_folder` wrote down.
+
+    Raises
+    ------
+    CheckpointError
+        If the configuration is that of something else.
+    """
+    content = folder.config()
+    if not isinstance(content.get("run"), dict):
+        raise CheckpointError(f"Expected the configuration of an image run in {folder.path}. Got {sorted(content)}.")
+    return ImageRun.from_dict(content["run"])
+
+
+def build(config: ImageRun, data: ImageData) -> Trainer:
+    """Return the trainer of a run, at its first step; sets the threads and the torch seed of this process.
+
+    Raises
+    ------
+    ConfigError
+        If the options do not fit each other or the data.
+    """
+    dense = config.method == DENSE
+    threads = config.threads or _processors()
+    torch.set_num_threads(threads if dense else 1)
+    kernels.set_num_threads(threads)
+    torch.manual_seed(config.seed)
+    model = MLP(
+        data.n_features,
+        config.hidden,
+        data.n_classes,
+        density=1.0 if dense else config.density,
+        topology=None if dense else _generator(config, data),
+        init=config.init,
+        seed=config.seed,
+    )
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+    )
+    settings = Settings(config.epochs, config.batch_size, config.seed)
+    per_epoch = settings.steps_per_epoch(len(data.train_y))
+    steps = per_epoch * config.epochs
+    evolution = None if dense else _evolution(config, model, optimizer, config.every or per_epoch, steps)
+    lr = Linear(config.lr, config.lr_end, steps)
+    return Trainer(model, optimizer, data, settings, lr=lr, evolution=evolution)
+
+
+def run(
+    config: ImageRun, data: ImageData, *, folder: RunFolder | None = None, events: Sequence[Events] = ()
+) -> Summary:
+    """Train a run from its first step and return the summary, peak memory included.
+
+    Parameters
+    ----------
+    config : ImageRun
+        What to train.
+    data : ImageData
+        From `load_data`.
+    folder : RunFolder, optional
+        Where metrics, checkpoints and summary go.
+    events : sequence of Events
+        Who else listens.
+    """
+    memory = PeakMemory()
+    return _finish(build(config, data), memory, folder, events)
+
+
+def resume(folder: RunFolder, data: ImageData, *, events: Sequence[Events] = ()) -> Summary:
+    """Go on with the run of `folder` after its last checkpoint and return the summary.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder or its checkpoint is damaged or belongs to something else.
+    """
+    memory = PeakMemory()
+    trainer = build(read_config(folder), data)
+    trainer.load_state_dict(folder.state())
+    return _finish(trainer, memory, folder, events)
+
+
+def warm_up(config: ImageRun) -> None:
+    """Run every step of `config` on a tiny network, so that compiling does not count as training time or memory."""
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((max(1000, 3 * config.batch_size), 64)).astype(np.float32)
+    y = np.arange(len(x), dtype=np.int64) % 10
+    n = 3 * config.batch_size
+    data = ImageData("noise", x[:n], y[:n], x, y, 10, (0.0,), (1.0,))
+    tiny = dataclasses.replace(config, hidden=(64,) * len(config.hidden), density=0.1, epochs=2, every=1, holdout=0)
+    build(tiny, data).run()
+
+
+def _finish(trainer: Trainer, memory: PeakMemory, folder: RunFolder | None, events: Sequence[Events]) -> Summary:
+    summary = trainer.run([*([folder] if folder else []), *events])
+    summary = dataclasses.replace(summary, peak_memory_bytes=memory.rise_bytes())
+    if folder is not None:
+        folder.write_summary(summary)
+    return summary
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _generator(config: ImageRun, data: ImageData) -> generators.Generator:
+    name = config.topology
+    if name == "auto":
+        name = "er" if config.method == "set" else "csti"
+    return generators.get(name, **({"features": data.train_x} if name == "csti" else {}))
+
+
+def _evolution(config: ImageRun, model: MLP, optimizer: torch.optim.Optimizer, every: int, steps: int) -> Evolution:
+    options: dict[str, Any] = {}
+    if config.removal is not None:
+        options["removal"] = removal.get(config.removal)
+    if config.predictor is not None:
+        options["predictor"] = predictors.get(config.predictor)
+    if config.zeta is not None or config.zeta_schedule != "constant":
+        zeta = 0.3 if config.zeta is None else config.zeta
+        check_fraction("zeta", zeta, "the fraction of links replaced per update")
+        options["zeta"] = _zeta(config.zeta_schedule, zeta, steps)
+    accepted = inspect.signature(methods.entry(config.method).factory).parameters
+    for option in options:
+        if option not in accepted:
+            raise ConfigError(f"Expected options that method {config.method!r} has. Got {option}, which it has not.")
+    return methods.get(
+        config.method, model=model, optimizer=optimizer, every=every, steps=steps, seed=config.seed, **options
+    )
+
+
+def _zeta(kind: str, zeta: float, steps: int) -> float | Schedule:
+    return Cosine(zeta, 0.0, steps) if kind == "cosine" else zeta

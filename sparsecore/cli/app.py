@@ -1,0 +1,228 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sparsecore import __version__, generators, predictors, removal, schedules, selection
+from sparsecore.cli import demo as demo_runs
+from sparsecore.cli import doctor as checks
+from sparsecore.cli.plots import plot_runs
+from sparsecore.cli.progress import RunProgress
+from sparsecore.cli.screen import console, percent
+from sparsecore.cli.tables import pairs_table, part_table, summary_table, topology_table
+from sparsecore.errors import ConfigError
+from sparsecore.evolution import methods as method_registry
+from sparsecore.io import RunFolder
+from sparsecore.registry import Entry
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="sparsecore",
+    help="Dynamic sparse training on lists of links: nothing of the size of a dense layer is ever made.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of the run; made when missing.", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Replace a run that is there already.")]
+Keep = Annotated[int, typer.Option(min=1, help="Checkpoints to keep; earlier ones end in .1, .2 and so on.")]
+
+
+def _recipes() -> Any:
+    # By name: the library never imports its models, it only lets the command line look them up.
+    return importlib.import_module("sparsecore.models.recipes")
+
+
+def _version(show: bool) -> None:
+    if show:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and end.")
+    ] = False,
+) -> None:
+    """Hold the options that come before a command."""
+
+
+@app.command()
+def train(
+    out: Out,
+    data: Annotated[
+        str, typer.Option(help="mnist, fashion_mnist, emnist_balanced, ..., cifar10 or mnist_5k.")
+    ] = "mnist",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with the data, in torchvision's layout or plain. Not for mnist_5k.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="A name of `sparsecore methods`, or dense.")] = "chts",
+    density: Annotated[float, typer.Option(help="Fraction of links of every hidden layer.")] = 0.01,
+    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Samples per step.")] = 32,
+    seed: Annotated[int, typer.Option(help="Seed of links, values, order of samples and updates.")] = 0,
+    hidden: Annotated[str, typer.Option(help="Sizes of the hidden layers.")] = "1568,1568,1568",
+    topology: Annotated[
+        str, typer.Option(help="Generator of the first links; auto: that of the method's paper.")
+    ] = "auto",
+    init: Annotated[str, typer.Option(help="Scheme of the first values: swi or kaiming.")] = "swi",
+    lr: Annotated[float, typer.Option(help="Learning rate at the first step.")] = 0.025,
+    lr_end: Annotated[float, typer.Option(help="Learning rate at the last step, linear between.")] = 2.5e-4,
+    momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = 0.9,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay of SGD.")] = 5e-4,
+    zeta: Annotated[
+        float | None, typer.Option(help="Fraction of links replaced per update; the method's own when missing.")
+    ] = None,
+    zeta_schedule: Annotated[str, typer.Option(help="constant, or cosine: from zeta to 0 over the run.")] = "constant",
+    every: Annotated[int | None, typer.Option(help="Steps between updates; one epoch when missing.")] = None,
+    removal_rule: Annotated[
+        str | None, typer.Option("--removal", help="Removal in place of the method's own.", show_default=False)
+    ] = None,
+    predictor: Annotated[
+        str | None, typer.Option(help="Link predictor in place of the method's own.", show_default=False)
+    ] = None,
+    holdout: Annotated[int, typer.Option(help="Training samples kept apart to choose an epoch by.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="Threads; all processors when missing.")] = None,
+    keep: Keep = 1,
+    force: Force = False,
+) -> None:
+    """Train an MLP on images and write RUN/config.json, metrics.jsonl, checkpoint, topologies and summary.json."""
+    recipes = _recipes()
+    config = recipes.ImageRun(
+        data=data,
+        data_dir=None if data_dir is None else str(data_dir.resolve()),
+        method=method,
+        density=density,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        hidden=_sizes(hidden),
+        topology=topology,
+        init=init,
+        lr=lr,
+        lr_end=lr_end,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        zeta=zeta,
+        zeta_schedule=zeta_schedule,
+        every=every,
+        removal=removal_rule,
+        predictor=predictor,
+        holdout=holdout,
+        threads=threads,
+    )
+    samples = recipes.load_data(config)
+    folder = recipes.create_folder(out, config, force=force, keep=keep)
+    with RunProgress(console) as progress:
+        progress.note("compiling kernels (the first time on a machine takes longest)")
+        recipes.warm_up(config)
+        summary = recipes.run(config, samples, folder=folder, events=[progress])
+    _show_summary(folder, summary.as_dict())
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="Folder of an interrupted run.", show_default=False)],
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with the data, if it has moved.")] = None,
+    keep: Keep = 1,
+) -> None:
+    """Go on with an interrupted run after its last checkpoint: same losses, same links as without the break."""
+    recipes = _recipes()
+    folder = RunFolder(run, keep=keep)
+    done = folder.summary()
+    if done is not None:
+        console.print(f"{run} has ended already.")
+        _show_summary(folder, done)
+        return
+    config = recipes.read_config(folder)
+    samples = recipes.load_data(config, data_dir)
+    with RunProgress(console) as progress:
+        recipes.warm_up(config)
+        summary = recipes.resume(folder, samples, events=[progress])
+    _show_summary(folder, summary.as_dict())
+
+
+@app.command()
+def inspect(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    plots: Annotated[bool, typer.Option("--plots", help="Write PNG pictures to RUN/plots.")] = False,
+) -> None:
+    """Show configuration, layers, last epoch and summary of a run."""
+    folder = RunFolder(run)
+    console.print(pairs_table(_recipes().read_config(folder).as_dict(), f"{run}: configuration"))
+    records, after = folder.metrics(), folder.topologies("after")
+    before = folder.topologies("before")
+    for when, layers in (("before", before), ("after", after)):
+        if layers:
+            console.print(topology_table(layers, f"layers {when} training"))
+    if records:
+        console.print(pairs_table(records[-1].as_dict(), f"epoch {records[-1].epoch}"))
+    done = folder.summary()
+    if done is None:
+        console.print(f"The run has not ended. Go on with: sparsecore resume {run}", markup=False)
+    else:
+        _show_summary(folder, done)
+    if plots:
+        if not records:
+            raise ConfigError(f"Expected at least one finished epoch for pictures of {run}. Got none.")
+        for path in plot_runs(folder.path / "plots", {run.name: records}, {run.name: before}, {run.name: after}):
+            console.print(f"wrote {path}", markup=False)
+
+
+@app.command()
+def methods() -> None:
+    """List everything registered: methods and the parts that they are made of, one line each."""
+    parts: dict[str, Iterable[Entry]] = {
+        "method": method_registry,
+        "generator": generators.registry,
+        "predictor": predictors.registry,
+        "removal": removal.registry,
+        "selection": selection.registry,
+        "schedule": schedules.registry,
+    }
+    console.print(part_table(parts))
+
+
+@app.command()
+def demo(
+    out: Out = Path("runs/demo"),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 4,000 training images.")] = demo_runs.EPOCHS,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    force: Force = False,
+) -> None:
+    """Train dense, static, SET and CHTs networks (1% of the links) on 5,000 real images, with nothing to download."""
+    demo_runs.run_demo(out, epochs=epochs, seed=seed, force=force)
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, threads, vector width and backends, and why a GPU is or is not used."""
+    console.print(pairs_table(checks.findings(), "this machine"))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"Expected hidden as numbers separated by commas, e.g. 512,512. Got {text!r}.") from None
+
+
+def _show_summary(folder: RunFolder, summary: dict[str, Any]) -> None:
+    console.print(summary_table({folder.path.name: summary}, "summary"))
+    chosen = summary["accuracy_at_best_valid"]
+    console.print(
+        f"accuracy: {percent(summary['accuracy_last'])} after the last epoch, "
+        f"{percent(summary['accuracy_best_on_test'])} at the best epoch on the test set itself"
+        + ("" if chosen is None else f", {percent(chosen)} at the best epoch on held-out samples")
+        + f"; {summary['epochs']} epochs, {summary['updates']} updates. Files are in {folder.path}.",
+        markup=False,
+    )

@@ -1,0 +1,324 @@
+"""The training loop of the image experiments: a plain PyTorch loop, measured and resumable to the bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from sparsecore._typing import FloatArray, Int64Array
+from sparsecore.engine.batches import epoch_order
+from sparsecore.engine.events import Events
+from sparsecore.engine.records import EpochRecord, Summary, summarize
+from sparsecore.errors import CheckpointError, ConfigError, SparseCoreError, check_count
+from sparsecore.evolution import Evolution
+from sparsecore.nn import sparse_layers
+from sparsecore.schedules import Schedule
+
+__all__ = ["Dataset", "Settings", "Trainer"]
+
+# Small, so that evaluating does not decide the peak memory of a sparse run.
+_EVALUATION_BATCH = 256
+
+
+class Dataset(Protocol):
+    """Arrays of a classification task, held in memory."""
+
+    @property
+    def train_x(self) -> FloatArray:
+        """Training inputs, float32, (n, n_features)."""
+        ...
+
+    @property
+    def train_y(self) -> Int64Array:
+        """Training classes, int64, (n,)."""
+        ...
+
+    @property
+    def test_x(self) -> FloatArray:
+        """Test inputs, float32, (n, n_features)."""
+        ...
+
+    @property
+    def test_y(self) -> Int64Array:
+        """Test classes, int64, (n,)."""
+        ...
+
+    @property
+    def valid_x(self) -> FloatArray | None:
+        """Held-out inputs, float32, (n, n_features), if any."""
+        ...
+
+    @property
+    def valid_y(self) -> Int64Array | None:
+        """Held-out classes, int64, (n,), if any."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and in what order a trainer goes through the data.
+
+    Attributes
+    ----------
+    epochs : int
+        Passes over the training set.
+    batch_size : int
+        Samples per step; the last batch of an epoch may be smaller.
+    seed : int
+        Seed of the order of samples.
+    """
+
+    epochs: int = 100
+    batch_size: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_count("epochs", self.epochs, "the number of passes over the training set", low=1)
+        check_count("batch_size", self.batch_size, "the number of samples per step", low=1)
+        check_count("seed", self.seed, "the seed of the order of samples", high=2**64 - 1)
+
+    def steps_per_epoch(self, n_samples: int) -> int:
+        """Return the number of optimizer steps in one epoch."""
+        return math.ceil(n_samples / self.batch_size)
+
+
+class Trainer:
+    """Trains a classifier by cross-entropy and keeps the records of its epochs.
+
+    Parameters
+    ----------
+    model : Module
+        Maps (B, n_features) to class scores (B, n_classes).
+    optimizer : Optimizer
+        Holds the parameters of `model`.
+    data : Dataset
+        What to train and test on; moved once to the device of the model.
+    settings : Settings
+        Epochs, batch size, seed.
+    lr : Schedule
+        Learning rate by step.
+    evolution : Evolution, optional
+        Evolves the links; a dense model has none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> from sparsecore.schedules import Constant
+    >>> x, y = np.eye(4, dtype=np.float32), np.arange(4)
+    >>> data = SimpleNamespace(train_x=x, train_y=y, test_x=x, test_y=y, valid_x=None, valid_y=None)
+    >>> model = torch.nn.Linear(4, 4)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    >>> Trainer(model, optimizer, data, Settings(epochs=20, batch_size=2), lr=Constant(1.0)).run().accuracy_last
+    1.0
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        data: Dataset,
+        settings: Settings,
+        *,
+        lr: Schedule,
+        evolution: Evolution | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.evolution = model, optimizer, evolution
+        self.settings, self.lr = settings, lr
+        device = next(model.parameters()).device
+        self._train = _tensors(data.train_x, data.train_y, device)
+        self._test = _tensors(data.test_x, data.test_y, device)
+        self._valid = None
+        if data.valid_x is not None and data.valid_y is not None:
+            self._valid = _tensors(data.valid_x, data.valid_y, device)
+        self.steps_per_epoch = settings.steps_per_epoch(len(self._train[1]))
+        self.records: list[EpochRecord] = []
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done so far."""
+        return len(self.records)
+
+    def run(self, events: Sequence[Events] = (), *, until: int | None = None) -> Summary:
+        """Train until the last epoch and return the summary.
+
+        Parameters
+        ----------
+        events : sequence of Events
+            Listeners, called in order.
+        until : int, optional
+            Stop after this many epochs in all, without calling ``on_end``; to be continued later.
+
+        Raises
+        ------
+        SparseCoreError
+            If the loss is no longer a number.
+        """
+        for listener in events:
+            listener.on_start(self)
+        last = self.settings.epochs if until is None else min(until, self.settings.epochs)
+        while self.epoch < last:
+            record = self._epoch()
+            for listener in events:
+                listener.on_epoch(self, record)
+        if not self.records:
+            raise ConfigError(f"Expected until >= 1 on a run that has not begun. Got {until}.")
+        summary = self.summary()
+        if self.epoch == self.settings.epochs:
+            for listener in events:
+                listener.on_end(self, summary)
+        return summary
+
+    def _epoch(self) -> EpochRecord:
+        """Train for one epoch. Evaluation comes before the last batch's update, which costs accuracy for a while."""
+        model, optimizer, evolution, lr = self.model, self.optimizer, self.evolution, self.lr
+        inputs, classes = self._train
+        order = epoch_order(len(classes), seed=self.settings.seed, epoch=self.epoch)
+        batches = torch.from_numpy(order).to(classes.device).split(self.settings.batch_size)
+        groups = optimizer.param_groups
+        losses: list[torch.Tensor] = []
+        measured: dict[str, Any] = {}
+        step = self.epoch * self.steps_per_epoch
+        clock = time.perf_counter
+        evolution_s = evaluation_s = 0.0
+        model.train()
+        started = clock()
+        for batch in batches:
+            rate = lr(step)
+            for group in groups:
+                group["lr"] = rate
+            scores = model(inputs.index_select(0, batch))
+            loss = nn.functional.cross_entropy(scores, classes.index_select(0, batch))
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.detach())
+            step += 1
+            if len(losses) == len(batches):
+                before = clock()
+                measured = self._measure()
+                evaluation_s = clock() - before
+            if evolution is not None:
+                before = clock()
+                if evolution.step():
+                    evolution_s += clock() - before
+            optimizer.zero_grad()
+        total_s = clock() - started
+        record = EpochRecord(
+            epoch=self.epoch + 1,
+            step=step,
+            train_loss=self._mean_loss(losses),
+            lr=rate,
+            ms_per_step=(total_s - evolution_s - evaluation_s) * 1000 / len(batches),
+            evolution_ms=evolution_s * 1000,
+            elapsed_s=total_s + (self.records[-1].elapsed_s if self.records else 0.0),
+            **measured,
+        )
+        self.records.append(record)
+        return record
+
+    def _mean_loss(self, losses: list[torch.Tensor]) -> float:
+        n, size = len(self._train[1]), self.settings.batch_size
+        weights = torch.full((len(losses),), float(size), dtype=torch.float64)
+        weights[-1] = n - size * (len(losses) - 1)
+        mean = float((torch.stack(losses).double().cpu() * weights).sum() / n)
+        if not math.isfinite(mean):
+            raise SparseCoreError(
+                f"Expected a finite loss in epoch {self.epoch + 1}. Got {mean}. Lower the learning rate."
+            )
+        return mean
+
+    def _measure(self) -> dict[str, Any]:
+        measured: dict[str, Any] = {
+            "test_accuracy": self._accuracy(*self._test),
+            "valid_accuracy": None if self._valid is None else self._accuracy(*self._valid),
+        }
+        if self.evolution is None:
+            weights = [module.weight.numel() for module in self.model.modules() if isinstance(module, nn.Linear)]
+            full = (1.0,) * (len(weights) - 1)
+            return measured | {
+                "links": sum(weights[:-1]), "density": 1.0, "densities": full, "anp": 1.0, "itop": 1.0, "overlap": 0.0,
+                "updates": 0,
+            }  # fmt: skip
+        report = self.evolution.report()
+        return measured | {
+            "links": report.n_links,
+            "density": report.density,
+            "densities": tuple(layer.density for layer in report.layers),
+            "anp": report.anp,
+            "itop": report.itop,
+            "overlap": report.overlap,
+            "updates": report.updates,
+        }
+
+    @torch.no_grad()
+    def _accuracy(self, inputs: torch.Tensor, classes: torch.Tensor) -> float:
+        self.model.eval()
+        parts = zip(inputs.split(_EVALUATION_BATCH), classes.split(_EVALUATION_BATCH), strict=True)
+        right = sum((self.model(x).argmax(1) == y).sum() for x, y in parts)
+        self.model.train()
+        return float(right) / len(classes)
+
+    def summary(self) -> Summary:
+        """Return the summary of the epochs so far."""
+        return summarize(
+            self.records,
+            weight_bytes=sum(p.numel() * p.element_size() for p in self.model.parameters()),
+            index_bytes=sum(layer.topology.nbytes for layer in sparse_layers(self.model).values()),
+            state_bytes=sum(
+                entry.numel() * entry.element_size()
+                for state in self.optimizer.state.values()
+                for entry in state.values()
+                if isinstance(entry, torch.Tensor)
+            ),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a run continues from; tensors are the live ones, so save it at once."""
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "records": [record.as_dict() for record in self.records],
+            "model": dict(self.model.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "evolution": None if self.evolution is None else self.evolution.state_dict(),
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`: the following losses and links are those of a run that was never interrupted.
+
+        Raises
+        ------
+        CheckpointError
+            If the state is incomplete or belongs to another model or other settings.
+        """
+        expected = {"settings", "records", "model", "optimizer", "evolution", "torch_rng"}
+        if not expected <= state.keys():
+            raise CheckpointError(f"Expected a training state with {sorted(expected)}. Got {sorted(state, key=str)}.")
+        mine = dataclasses.asdict(self.settings)
+        if state["settings"] != mine:
+            raise CheckpointError(f"Expected a training state with settings {mine}. Got {state['settings']}.")
+        if (state["evolution"] is None) != (self.evolution is None):
+            raise CheckpointError("Expected evolution state exactly if the model is sparse. Got the other.")
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(f"Expected the training state of this model. Got another: {error}") from error
+        if self.evolution is not None:
+            self.evolution.load_state_dict(state["evolution"])
+        self.records = [EpochRecord.from_dict(record) for record in state["records"]]
+        torch.set_rng_state(state["torch_rng"])
+
+
+def _tensors(x: FloatArray, y: Int64Array, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    if len(x) != len(y) or len(y) == 0:
+        raise ConfigError(f"Expected as many samples as classes, at least one. Got {len(x)} and {len(y)}.")
+    return torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)

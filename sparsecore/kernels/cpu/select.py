@@ -1,0 +1,23 @@
+"""Random keys for sampling without replacement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from sparsecore.kernels.cpu.rng import next_state, stream, uniform
+
+__all__ = ["log_exponentials"]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def log_exponentials(seed: Any, ids: Any) -> Any:
+    """Return the logarithm of one Exp(1) variable per id, float64, (n,); each is a function of seed and id alone."""
+    out = np.empty(ids.size)
+    for k in range(ids.size):
+        # 1 - uniform lies in (0, 1]; the half step keeps the logarithm of the exponential finite.
+        exponential = -np.log1p(-uniform(next_state(stream(seed, ids[k]))) - 5.6e-17)
+        out[k] = np.log(max(exponential, 1e-300))
+    return out

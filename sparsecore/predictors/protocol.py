@@ -1,0 +1,124 @@
+"""What a link predictor is: scores of missing links, as a stream and, where the law allows it, as samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparsecore._typing import Float64Array, FloatArray, Int64Array
+from sparsecore.errors import ShapeError, SignalError, TopologyError
+from sparsecore.registry import Registry
+from sparsecore.storage import Topology
+
+__all__ = ["Predictor", "Sampler", "ScoreBlock", "Signals", "checked_pairs", "get", "names", "register", "registry"]
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """What a layer saw: enough for the gradient of any missing link.
+
+    Attributes
+    ----------
+    inputs : array, float32, (B, n_in)
+        Inputs of recent samples.
+    grad_outputs : array, float32, (B, n_out)
+        Gradient of the loss by the outputs, for the same samples.
+    """
+
+    inputs: FloatArray
+    grad_outputs: FloatArray
+
+    def __post_init__(self) -> None:
+        """Check that both speak of the same samples."""
+        if self.inputs.ndim != 2 or self.grad_outputs.ndim != 2 or len(self.inputs) != len(self.grad_outputs):
+            raise ShapeError(
+                f"Expected inputs (B, n_in) and grad_outputs (B, n_out). "
+                f"Got {self.inputs.shape} and {self.grad_outputs.shape}."
+            )
+
+    @staticmethod
+    def require(signals: Signals | None) -> Signals:
+        """Return `signals`, or raise `SignalError` if there are none."""
+        if signals is None:
+            raise SignalError("Expected signals=Signals(inputs, grad_outputs). Got none. This predictor reads gradients.")
+        return signals
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreBlock:
+    """Scores of some missing links.
+
+    Attributes
+    ----------
+    ids : array, int64, (m,)
+        Link ids, increasing.
+    scores : array, float64, (m,)
+        Positive scores.
+    """
+
+    ids: Int64Array
+    scores: Float64Array
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Scores of missing links.
+
+    Attributes
+    ----------
+    needs : frozenset of str
+        ``{"signals"}`` for predictors that read inputs and gradients.
+    """
+
+    needs: ClassVar[frozenset[str]]
+
+    def score_links(
+        self, topology: Topology, rows: ArrayLike, cols: ArrayLike, *, signals: Signals | None = None
+    ) -> Float64Array:
+        """Return exact scores at chosen missing links, float64, (n,)."""
+        ...
+
+    def stream(self, topology: Topology, *, signals: Signals | None = None) -> Iterator[ScoreBlock]:
+        """Yield all missing links of positive score, row block by row block, in order of link id."""
+        ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """A predictor that draws missing links in proportion to their scores without computing them."""
+
+    def sample(self, topology: Topology, n: int, seed: int) -> Int64Array:
+        """Return up to `n` distinct missing links drawn by successive sampling, int64 ids in order of draw.
+
+        Fewer come back only when the budget of proposals ends; what is drawn so far is exact.
+        """
+        ...
+
+
+def checked_pairs(topology: Topology, rows: ArrayLike, cols: ArrayLike) -> tuple[Int64Array, Int64Array]:
+    """Return `rows` and `cols` as arrays, or raise `TopologyError` if a pair is out of range or already linked."""
+    row, col = np.atleast_1d(np.asarray(rows, np.int64)), np.atleast_1d(np.asarray(cols, np.int64))
+    if row.shape != col.shape or row.ndim != 1:
+        raise TopologyError(f"Expected rows and cols of equal length. Got {row.shape} and {col.shape}.")
+    for name, index, bound in (("rows", row, topology.n_out), ("cols", col, topology.n_in)):
+        if index.size and (index.min() < 0 or index.max() >= bound):
+            raise TopologyError(f"Expected {name} in [0, {bound}). Got {index.min()} to {index.max()}.")
+    linked = topology.contains(row, col)
+    if linked.any():
+        first = int(np.flatnonzero(linked)[0])
+        raise TopologyError(f"Expected missing links. Got (row {row[first]}, col {col[first]}), which exists.")
+    return row, col
+
+
+registry: Registry[Predictor] = Registry("predictor")
+register = registry.register
+names = registry.names
+
+
+def get(name: str, **options: Any) -> Predictor:
+    """Build the predictor called `name`; raises `UnknownNameError` with the nearest match."""
+    return registry.get(name, **options)

@@ -1,0 +1,83 @@
+"""Removal rules that read the values alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from sparsecore._typing import Float64Array
+from sparsecore.removal.protocol import Links, register
+
+__all__ = ["Magnitude", "Random", "RelativeImportance", "SetSigned"]
+
+
+@register("magnitude", paper="Han et al. (NeurIPS 2015); WM of Zhang et al. (2025)", equation="|w|")
+@dataclass(frozen=True)
+class Magnitude:
+    """Weight magnitude (WM)."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def importance(self, links: Links, *, seed: int = 0) -> Float64Array:
+        """Return ``|w|``, float64, (n_links,)."""
+        return np.abs(links.values.astype(np.float64))
+
+
+@register(
+    "relative_importance",
+    paper="Zhang et al., Plug-and-play (ICLR 2024); RI of Zhang et al. (2025)",
+    equation="|w_ij| / Σ_j |w_ij| + |w_ij| / Σ_i |w_ij|",
+)
+@dataclass(frozen=True)
+class RelativeImportance:
+    """Relative importance (RI): share of a link in the weight of both of its neurons, over stored links."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def importance(self, links: Links, *, seed: int = 0) -> Float64Array:
+        """Return the sum of the two shares, float64, (n_links,), in [0, 2]."""
+        size = np.abs(links.values.astype(np.float64))
+        topology = links.topology
+        total = np.zeros(size.size)
+        for index, n in ((topology.rows, topology.n_out), (topology.cols, topology.n_in)):
+            sums = np.bincount(index, weights=size, minlength=n)[index]
+            total += np.divide(size, sums, out=np.zeros_like(size), where=sums > 0)
+        return total
+
+
+@register(
+    "set_signed",
+    paper="Mocanu et al., Nature Communications 9 (2018)",
+    equation="rank among weights of the same sign / their number",
+)
+@dataclass(frozen=True)
+class SetSigned:
+    """SET's rule: the ζ fraction of smallest positive and of largest negative weights go."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def importance(self, links: Links, *, seed: int = 0) -> Float64Array:
+        """Return the rank of each weight within its sign, over the number of that sign, float64, (n_links,), in (0, 1].
+
+        Zero counts as positive. Keeping the most important links removes the same fraction of both signs, to one link.
+        """
+        values = links.values.astype(np.float64)
+        importance = np.empty(values.size)
+        for chosen in (np.flatnonzero(values >= 0), np.flatnonzero(values < 0)):
+            order = np.argsort(np.abs(values[chosen]), kind="stable")
+            importance[chosen[order]] = np.arange(1, chosen.size + 1) / max(1, chosen.size)
+        return importance
+
+
+@register("random", paper="baseline", equation="U(0, 1)")
+@dataclass(frozen=True)
+class Random:
+    """Uniformly random importance."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def importance(self, links: Links, *, seed: int = 0) -> Float64Array:
+        """Return independent uniform numbers, float64, (n_links,)."""
+        return np.random.Generator(np.random.Philox(seed)).random(links.topology.n_links)

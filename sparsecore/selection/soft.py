@@ -1,0 +1,92 @@
+"""The soft selection: successive sampling in proportion to importance or score, at any temperature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsecore._typing import Float64Array, FloatArray, Int64Array
+from sparsecore.errors import check_positive
+from sparsecore.kernels.cpu.select import log_exponentials
+from sparsecore.predictors import Predictor, Sampler, Signals
+from sparsecore.selection.best import Smallest
+from sparsecore.selection.protocol import checked_importance, fill_uniformly, register
+from sparsecore.storage import Topology
+
+__all__ = ["Soft"]
+
+
+@register("soft", paper="CHTs: Zhang et al. (2025)", equation="successive sampling, P ∝ score^T")
+@dataclass(frozen=True)
+class Soft:
+    """Draws links one after the other without replacement, with weights ``score ** temperature``.
+
+    Attributes
+    ----------
+    temperature : float
+        T > 0; higher follows the scores more strictly, towards `Top`.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the temperature."""
+        check_positive("temperature", self.temperature, "the exponent of the scores")
+
+    def keep(self, importance: FloatArray, n_keep: int, seed: int) -> Int64Array:
+        """Return the positions of `n_keep` links drawn by importance, increasing, int64.
+
+        Keys are ``log E - T·log importance`` with E ~ Exp(1), and the smallest stay: the law of
+        ``torch.multinomial(importance ** T, n_keep, replacement=False)`` without its underflow. Links of importance 0
+        come last.
+
+        Raises
+        ------
+        ConfigError
+            If an importance is negative or not finite, or `n_keep` exceeds their number.
+        """
+        values = checked_importance(importance, n_keep)
+        positions = np.arange(values.size)
+        best = Smallest(n_keep)
+        best.add(positions, self._keys(positions, values, seed))
+        return np.sort(best.ids())
+
+    def grow(
+        self, predictor: Predictor, topology: Topology, n: int, seed: int, *, signals: Signals | None = None
+    ) -> Int64Array:
+        """Return ``min(n, missing)`` missing links drawn by score, int64.
+
+        At temperature 1 the predictor's own sampler draws, and no score is computed. What it leaves open is drawn by
+        exponential keys over the streamed scores, which continues the same law; missing links of score 0 follow
+        uniformly when the others run out.
+        """
+        n = min(n, topology.n_possible - topology.n_links)
+        chosen = np.zeros(0, np.int64)
+        if self.temperature == 1.0 and isinstance(predictor, Sampler):
+            chosen = predictor.sample(topology, n, seed)
+        if chosen.size < n:
+            best = Smallest(n - chosen.size)
+            taken = np.sort(chosen)
+            for block in predictor.stream(topology, signals=signals):
+                open_ = ~_in_sorted(taken, block.ids)
+                ids = block.ids[open_]
+                best.add(ids, self._keys(ids, block.scores[open_], seed))
+            chosen = np.concatenate([chosen, best.ids()])
+        return fill_uniformly(topology, chosen, n, seed)
+
+    def _keys(self, ids: Int64Array, scores: Float64Array, seed: int) -> Float64Array:
+        """Return the key of each id; a pure function of seed, id and score. Zeros get keys above all others."""
+        noise = log_exponentials(np.uint64(seed), ids)
+        positive = scores > 0
+        keys = noise - self.temperature * np.log(scores, out=np.zeros(scores.size), where=positive)
+        # Zeros keep a finite order among themselves: their noise spans less than 100.
+        keys[~positive] = np.finfo(np.float64).max / 2 + (noise[~positive] + 64.0) * 1e300
+        return keys
+
+
+def _in_sorted(values: Int64Array, ids: Int64Array) -> FloatArray:
+    at = np.searchsorted(values, ids)
+    hit = at < values.size
+    hit[hit] = values[at[hit]] == ids[hit]
+    return hit

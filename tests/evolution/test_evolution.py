@@ -1,0 +1,189 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from strategies import assert_canonical
+from torch import nn
+
+import sparsecore as sc
+from sparsecore.errors import CheckpointError, ConfigError, SignalError
+from sparsecore.models import MLP
+from sparsecore.predictors import Random
+from sparsecore.removal import Snip
+from sparsecore.schedules import Constant, Linear
+from sparsecore.selection import Soft, Top
+
+METHODS = [entry.name for entry in sc.methods]
+
+
+def problem(density=0.1, optimizer="Adam", seed=0):
+    model = MLP(30, (40, 40), 4, density=density, seed=seed)
+    return model, getattr(torch.optim, optimizer)(model.parameters(), lr=1e-2)
+
+
+def batch(step, n=16):
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(n, 30, generator=generator), torch.randint(4, (n,), generator=generator)
+
+
+def train(model, optimizer, evolution, steps, start=0):
+    losses = []
+    for step in range(start, start + steps):
+        x, y = batch(step)
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        evolution.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
+def links_of(model):
+    return {name: layer.topology for name, layer in sc.sparse_layers(model).items()}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_keeps_its_link_counts_and_canonical_form(name):
+    model, optimizer = problem()
+    evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=5, steps=40)
+    for start in range(0, 40, 5):
+        train(model, optimizer, evolution, 5, start)
+        for row, layer in zip(evolution.report().layers, sc.sparse_layers(model).values(), strict=True):
+            assert_canonical(layer.topology)
+            assert layer.values.shape == (layer.topology.n_links,)
+            assert row.n_links == layer.topology.n_links
+    if evolution.rule is not None and evolution.rule.density is None:
+        assert [t.n_links for t in links_of(model).values()] == [120, 160]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_resumed_run_continues_bit_by_bit(name):
+    model, optimizer = problem()
+    evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=4, steps=40, seed=3)
+    train(model, optimizer, evolution, 14)
+    state = copy.deepcopy([part.state_dict() for part in (model, optimizer, evolution)])
+    straight = train(model, optimizer, evolution, 14, 14)
+
+    other, other_optimizer = problem(seed=9)
+    resumed = sc.methods.get(name, model=other, optimizer=other_optimizer, every=4, steps=40)
+    other.load_state_dict(state[0])
+    other_optimizer.load_state_dict(state[1])
+    resumed.load_state_dict(state[2])
+    assert train(other, other_optimizer, resumed, 14, 14) == straight
+    assert links_of(other) == links_of(model)
+    assert str(resumed).splitlines()[1:] == str(evolution).splitlines()[1:]
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam", "Adadelta"])
+def test_optimizer_state_follows_its_link_and_starts_at_zero_for_new_ones(optimizer):
+    model = MLP(30, (40, 40), 4, density=0.1, seed=0)
+    options = {"momentum": 0.9} if optimizer in ("SGD", "RMSprop") else {}
+    optimizer = getattr(torch.optim, optimizer)(model.parameters(), lr=1e-2, **options)
+    evolution = sc.CHTs(model, optimizer, every=1000, zeta=0.4)
+    train(model, optimizer, evolution, 3)
+    layers = list(sc.sparse_layers(model).values())
+    before = [
+        (layer.topology.link_ids, layer.values.detach().clone(), copy.deepcopy(dict(optimizer.state[layer.values])))
+        for layer in layers
+    ]
+    plans = evolution.update()
+    for layer, plan, (old_ids, old_values, old_state) in zip(layers, plans, before, strict=True):
+        assert plan.edit.fresh.size > 0
+        state = optimizer.state[layer.values]
+        moved = {key for key, entry in old_state.items() if torch.is_tensor(entry) and entry.shape == old_values.shape}
+        assert moved
+        for key in moved:
+            expected = dict(zip(old_ids.tolist(), old_state[key].tolist(), strict=True))
+            now = dict(zip(layer.topology.link_ids.tolist(), state[key].tolist(), strict=True))
+            assert all(now[link] == expected.get(link, 0.0) for link in now)
+        values = dict(zip(old_ids.tolist(), old_values.tolist(), strict=True))
+        now = dict(zip(layer.topology.link_ids.tolist(), layer.values.tolist(), strict=True))
+        assert all(now[link] == values.get(link, 0.0) for link in now)
+    train(model, optimizer, evolution, 2, 3)
+
+
+def test_updates_happen_every_so_many_steps_and_end_before_the_last():
+    model, optimizer = problem()
+    evolution = sc.SET(model, optimizer, every=5, steps=20)
+    updated = [evolution.step() for _ in range(25)]
+    assert [step + 1 for step, done in enumerate(updated) if done] == [5, 10, 15]
+    assert evolution.report().updates == 3
+
+
+def test_same_seed_and_weights_give_the_same_links_for_any_number_of_threads():
+    results = []
+    for seed, threads in ((1, 1), (1, 4), (2, 1)):
+        model, optimizer = problem()
+        evolution = sc.CHTs(model, optimizer, every=1, seed=seed)
+        sc.kernels.set_num_threads(threads)
+        evolution.update()
+        sc.kernels.set_num_threads(None)
+        results.append(links_of(model))
+    assert results[0] == results[1] != results[2]
+
+
+def test_hidden_neurons_without_a_signal_lose_their_links():
+    model, optimizer = problem(density=0.05)
+    evolution = sc.CHTs(model, optimizer, every=1, zeta=0.5)
+    evolution.update()
+    active = sc.evolution.active_neurons([layer.topology for layer in sc.sparse_layers(model).values()])
+    report = evolution.report()
+    assert report.anp == pytest.approx(np.concatenate(active).mean())
+    assert report.layers[0].active_out == pytest.approx(active[1].mean())
+    assert 0 < report.itop <= 1
+    assert "hidden.0" in str(evolution)
+
+
+def test_a_gradient_rule_without_gradient_changes_nothing():
+    model, optimizer = problem()
+    evolution = sc.Evolution(model, optimizer, sc.Rule(removal=Snip()), every=1)
+    before = links_of(model)
+    with pytest.raises(SignalError, match="gradient"):
+        evolution.update()
+    assert links_of(model) == before
+
+
+@pytest.mark.parametrize("fresh", ["zero", "swi", "history"])
+def test_new_links_start_as_asked(fresh):
+    model, optimizer = problem(density=0.3)
+    rule = sc.Rule(predictor=Random(), keep=Top(), grow=Soft(), zeta=Constant(0.5), percolate=False, fresh=fresh)
+    evolution = sc.Evolution(model, optimizer, rule, every=1)
+    layer = next(iter(sc.sparse_layers(model).values()))
+    retired = {}
+    for _ in range(4):
+        ids, values = layer.topology.link_ids, layer.values.detach().numpy().copy()
+        plan = evolution.update()[0]
+        retired |= {int(ids[k]): float(values[k]) for k in plan.edit.retired}
+        new = layer.values.detach().numpy()[plan.edit.fresh]
+        if fresh == "zero":
+            assert not new.any()
+        elif fresh == "swi":
+            assert new.std() == pytest.approx((2 / (0.3 * 30)) ** 0.5, rel=0.3)
+        else:
+            assert new.tolist() == [retired.get(int(i), 0.0) for i in layer.topology.link_ids[plan.edit.fresh]]
+
+
+def test_a_falling_density_is_followed_exactly():
+    model, optimizer = problem(density=0.5)
+    rule = sc.Rule(density=Linear(0.5, 0.1, 20))
+    evolution = sc.Evolution(model, optimizer, rule, every=5)
+    counts = []
+    for start in range(0, 25, 5):
+        train(model, optimizer, evolution, 5, start)
+        counts.append([t.n_links for t in links_of(model).values()])
+    assert counts == [[480, 640], [360, 480], [240, 320], [120, 160], [120, 160]]
+
+
+def test_models_and_optimizers_that_do_not_fit_are_refused():
+    model, optimizer = problem()
+    with pytest.raises(ConfigError, match="SparseLinear layers. Got none"):
+        sc.SET(nn.Linear(2, 2), optimizer, every=1)
+    with pytest.raises(ConfigError, match="optimizer that holds the values"):
+        sc.SET(model, torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1), every=1)
+    with pytest.raises(ConfigError, match="every to be an integer >= 1"):
+        sc.SET(model, optimizer, every=0)
+    evolution = sc.SET(model, optimizer, every=1)
+    with pytest.raises(CheckpointError, match="evolution state of layers"):
+        evolution.load_state_dict({"step": 1, "updates": 0, "seed": 0, "layers": {}})
