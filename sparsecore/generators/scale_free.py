@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from sparsecore._typing import Int64Array, Shape
+from sparsecore._typing import BoolArray, Int64Array, Shape
 from sparsecore.errors import ShapeError, check_count
 from sparsecore.generators.protocol import check_request, register
 from sparsecore.generators.sampling import missing, shares, spread
@@ -17,8 +17,8 @@ from sparsecore.storage import Topology
 
 __all__ = ["BSF", "resort", "rewire_across"]
 
-#: Attempts to place ends that only meet neurons they are linked to already, each with new partners.
-_PAIRING_ROUNDS = 50
+#: Stuck ends are given up after this many rounds in a row that placed less than one in as many of them.
+_PATIENCE = 20
 #: Swaps tried per link when links are shuffled with all degrees kept.
 _SHUFFLE_ROUNDS = 10
 
@@ -140,27 +140,41 @@ def _resize(rng: np.random.Generator, ends: Int64Array, size: int, pool: Int64Ar
 def _pair(rng: np.random.Generator, outs: Int64Array, ins: Int64Array, links: Int64Array, n_out: int) -> Int64Array:
     """Pair ends to distinct links that do not exist yet; returns their keys, sorted, those of stuck ends left out.
 
-    Ends that are stuck after a round meet new partners in the next: as many placed links are taken apart.
+    Two stuck ends exchange partners with a random link that is placed already, where that makes two new links.
     """
-    placed = np.empty(0, np.int64)
-    for attempt in range(_PAIRING_ROUNDS):
-        if attempt:
-            apart = rng.choice(placed.size, min(outs.size, placed.size), replace=False)
-            outs = np.concatenate([outs, placed[apart] % n_out])
-            ins = rng.permutation(np.concatenate([ins, placed[apart] // n_out]))
-            placed = np.delete(placed, apart)
-        keys = np.sort(ins * n_out + outs)
-        ins, outs = np.divmod(keys, n_out)
-        stuck = _within(keys, links) | _within(keys, placed) | (np.diff(keys, prepend=-1) == 0)
-        placed = np.sort(np.concatenate([placed, keys[~stuck]]))
-        outs, ins = outs[stuck], ins[stuck]
-        if not outs.size:
-            break
+    keys = np.sort(ins * n_out + outs)
+    stuck = _within(keys, links) | (np.diff(keys, prepend=-1) == 0)
+    placed, waiting = keys[~stuck], keys[stuck]
+    patience = _PATIENCE
+    while waiting.size and placed.size and patience:
+        n = min(waiting.size, placed.size)
+        waiting = rng.permutation(waiting)
+        apart = rng.choice(placed.size, n, replace=False)
+        in_a, out_a = np.divmod(waiting[:n], n_out)
+        in_b, out_b = np.divmod(placed[apart], n_out)
+        made = np.concatenate([in_a * n_out + out_b, in_b * n_out + out_a])
+        swap = _all_new(made, links, placed)
+        placed = np.sort(np.concatenate([np.delete(placed, apart[swap]), made[:n][swap], made[n:][swap]]))
+        waiting = np.concatenate([waiting[:n][~swap], waiting[n:]])
+        patience = _PATIENCE if _PATIENCE * np.count_nonzero(swap) > n else patience - 1
     return placed
 
 
-def _within(keys: Int64Array, links: Int64Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Tell which `keys` are among the sorted `links`."""
+def _all_new(made: Int64Array, *existing: Int64Array) -> BoolArray:
+    """Tell for each pair of links (in the first and second half of `made`) whether both are new and made once."""
+    order = np.argsort(made)
+    ranked = made[order]
+    again = np.diff(ranked, prepend=-1) == 0
+    again[:-1] |= again[1:]
+    for links in existing:
+        again |= _within(ranked, links)
+    bad = np.empty(made.size, np.bool_)
+    bad[order] = again
+    return ~(bad[: made.size // 2] | bad[made.size // 2 :])
+
+
+def _within(keys: Int64Array, links: Int64Array) -> BoolArray:
+    """Tell which of the sorted `keys` are among the sorted `links`."""
     at = np.searchsorted(links, keys)
     found = at < links.size
     found[found] = links[at[found]] == keys[found]
@@ -183,11 +197,7 @@ def _shuffle(rng: np.random.Generator, rows: Int64Array, cols: Int64Array, n_in:
         order = rng.permutation(rows.size)
         a, b = order[:half], order[half : 2 * half]
         made = np.concatenate([rows[a] * n_in + cols[b], rows[b] * n_in + cols[a]])
-        # Two swaps must not make the same link; neither may one make a link that is there.
-        ranked = np.sort(made)
-        twice = ranked[1:][np.diff(ranked) == 0]
-        bad = _within(made, twice) | _within(made, np.sort(rows * n_in + cols))
-        swap = ~(bad[:half] | bad[half:])
+        swap = _all_new(made, np.sort(rows * n_in + cols))
         a, b = a[swap], b[swap]
         cols[a], cols[b] = cols[b], cols[a]
     return rows, cols

@@ -245,6 +245,12 @@ class Topology:
         return dense
 
     @cached_property
+    def addresses(self) -> tuple[int, int, int, int, int]:
+        """Memory addresses of ``col_ptr, rows, row_ptr, row_cols, row_order``; valid as long as the topology lives."""
+        arrays = (self.col_ptr, self.rows, self.row_ptr, self.row_cols, self.row_order)
+        return tuple(array.ctypes.data for array in arrays)  # type: ignore[return-value]
+
+    @cached_property
     def digest(self) -> str:
         """Hash of shape and links: equal topologies have equal digests on every machine."""
         state = hashlib.blake2b(np.asarray(self.shape, "<i8").tobytes(), digest_size=16)

@@ -11,8 +11,6 @@ import torch
 
 from sparsecore.kernels.backend import Layer
 from sparsecore.kernels.cpu.chain import (
-    BACKWARD_COLUMNS,
-    FORWARD_COLUMNS,
     LANES,
     backward_kernel,
     forward_kernel,
@@ -130,26 +128,20 @@ class NumbaBackend:
         gather = plan.n_tiles > 1 or any(layer.topology.row_order.itemsize == 8 for layer in layers)
         tiles = [_pack(plan, x)]
         alive: list[torch.Tensor | None] = []
-        table = np.zeros((plan.n_parts, len(layers), FORWARD_COLUMNS), np.int64)
+        rows: list[list[tuple[int, ...]]] = [[] for _ in range(plan.n_parts)]
         for index, layer in enumerate(layers):
             topology = layer.topology
             values, bias = _as(layer.values, plan.dtype), _as(layer.bias, plan.dtype)
             if gather:
-                values = torch.from_numpy(values.numpy()[topology.row_order])
+                values = torch.from_numpy(values.detach().numpy()[topology.row_order])
             alive += [values, bias]
             inside = index + 1 < len(layers)
             tiles.append(plan.scratch(topology.n_out) if inside and not keep else plan.empty(topology.n_out))
-            fixed = (
-                topology.n_out,
-                topology.row_ptr.ctypes.data,
-                topology.row_cols.ctypes.data,
-                topology.row_order.ctypes.data,
-                values.data_ptr(),
-                _address(bias),
-                layer.relu,
-            )
+            _, _, *links = topology.addresses
+            fixed = (topology.n_out, *links, values.data_ptr(), _address(bias), layer.relu)
             for part in range(plan.n_parts):
-                table[part, index] = (*fixed, *plan.place(tiles[-2], part), *plan.place(tiles[-1], part))
+                rows[part].append((*fixed, *plan.place(tiles[-2], part), *plan.place(tiles[-1], part)))
+        table = np.array(rows, np.int64)
         kernel = forward_kernel(plan.lanes, plan.nbytes, 0 if gather else 4)
         plan.run(lambda part, low, high: kernel(table[part], low, high))
         del alive
@@ -178,22 +170,24 @@ class NumbaBackend:
         grads[0] = plan.empty(layers[0].topology.n_in if input_grad else 0)
         grads.append(_pack(plan, grad.to(plan.dtype), gate, dbiases[-1]))
         alive = [_as(layer.values, plan.dtype) for layer in layers]
-        table = np.zeros((plan.n_parts, n, BACKWARD_COLUMNS), np.int64)
+        rows: list[list[tuple[int, ...]]] = [[] for _ in range(plan.n_parts)]
         for index, layer in enumerate(layers):
-            topology, below = layer.topology, dbiases[index - 1] if index else None
+            below = dbiases[index - 1] if index else None
+            gated = index > 0 and layers[index - 1].relu
+            fixed = (layer.topology.n_in, *layer.topology.addresses[:2], alive[index].data_ptr())
             for part in range(plan.n_parts):
-                table[part, index] = (
-                    topology.n_in,
-                    topology.col_ptr.ctypes.data,
-                    topology.rows.ctypes.data,
-                    alive[index].data_ptr(),
-                    *plan.place(saved[index], part),
-                    *plan.place(grads[index + 1], part),
-                    *(plan.place(grads[index], part) if index or input_grad else (0, 0)),
-                    dvalues[index][part].data_ptr(),
-                    0 if below is None else below[part].data_ptr(),
-                    index > 0 and layers[index - 1].relu,
+                rows[part].append(
+                    (
+                        *fixed,
+                        *plan.place(saved[index], part),
+                        *plan.place(grads[index + 1], part),
+                        *(plan.place(grads[index], part) if index or input_grad else (0, 0)),
+                        dvalues[index][part].data_ptr(),
+                        0 if below is None else below[part].data_ptr(),
+                        gated,
+                    )
                 )
+        table = np.array(rows, np.int64)
         kernel = backward_kernel(plan.lanes, plan.nbytes)
         plan.run(lambda part, low, high: kernel(table[part], low, high))
         pairs = [
@@ -212,7 +206,10 @@ def _no_samples(
 
 
 def _as(tensor: Any, dtype: torch.dtype) -> Any:
-    return None if tensor is None else tensor.detach().to(dtype).contiguous()
+    """Return `tensor` in `dtype` and contiguous; itself where it is so already."""
+    if tensor is None or (tensor.dtype == dtype and tensor.is_contiguous()):
+        return tensor
+    return tensor.detach().to(dtype).contiguous()
 
 
 def _summed(parts: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsecore import generators, predictors, removal, schedules, selection
+from sparsecore.cli.demo import METHODS, run_demo
+from sparsecore.cli.screen import in_bytes, percent
+from sparsecore.errors import ConfigError
+from sparsecore.evolution import methods
+from sparsecore.io import RunFolder
+
+SMALL = ("--data", "mnist_5k", "--hidden", "784,784", "--epochs", "3", "--batch-size", "200", "--threads", "1")
+
+
+def call(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "sparsecore", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("cli") / "run"
+    done = call("train", *SMALL, "--method", "chts", "--density", "0.02", "--keep", "2", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    return run
+
+
+def test_help_names_every_command_and_option() -> None:
+    assert all(word in call("--help").stdout for word in ("train", "resume", "inspect", "methods", "demo", "doctor"))
+    shown = call("train", "--help").stdout
+    assert all(option in shown for option in ("--data-dir", "--method", "--density", "--epochs", "--seed", "--out"))
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    from importlib.metadata import version
+
+    assert call("--version").stdout.strip() == version("sparsecore-engine")
+
+
+def test_methods_lists_every_registered_part_in_one_line_each() -> None:
+    lines = call("methods").stdout.splitlines()
+    registries = (methods, *(room.registry for room in (generators, predictors, removal, selection, schedules)))
+    for registry in registries:
+        for entry in registry:
+            assert any(f" {entry.name} " in line for line in lines), entry.name
+
+
+def test_doctor_tells_threads_vectors_and_the_reason_for_no_gpu() -> None:
+    shown = call("doctor").stdout
+    assert all(word in shown for word in ("torch", "numba", "threads", "vectors", "gpu", "backend on cpu"))
+
+
+def test_a_finished_run_can_be_inspected_with_pictures(finished: Path) -> None:
+    done = call("inspect", finished, "--plots")
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("configuration", "layers before training", "summary", "hidden.0"))
+    assert len(list((finished / "plots").glob("*.png"))) == 4
+    assert (finished / "checkpoint.1.safetensors").is_file()
+
+
+def test_resuming_a_finished_run_says_so(finished: Path) -> None:
+    done = call("resume", finished)
+    assert done.returncode == 0
+    assert "has ended already" in done.stdout
+
+
+def test_a_killed_run_resumes_to_the_same_losses_and_links(finished: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "run"
+    command = [sys.executable, "-m", "sparsecore", "train", *SMALL, "--method", "chts", "--density", "0.02", "--out", broken]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL) as process:
+        while not (broken / "checkpoint.safetensors").exists():
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    (broken / "summary.json").unlink(missing_ok=True)  # on a fast machine it may have ended before the signal
+    assert "has not ended" in call("inspect", broken).stdout
+    done = call("resume", broken)
+    assert done.returncode == 0, done.stderr
+    whole, resumed = RunFolder(finished), RunFolder(broken)
+    assert [r.train_loss for r in resumed.metrics()] == [r.train_loss for r in whole.metrics()]
+    assert resumed.topologies("after") == whole.topologies("after")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--method", "cths"), "Did you mean 'chts'"),
+        (("--data", "mnits"), "Did you mean 'mnist'"),
+        (("--density", "2"), "Expected density in"),
+        (("--density", "1"), "method 'dense'"),
+        (("--hidden", "12;3"), "Expected hidden as numbers"),
+        (("--data", "mnist"), "--data-dir"),
+        (("--data", "mnist", "--data-dir", "/nonexistent"), "no such folder"),
+        (("--method", "static", "--zeta", "0.2"), "'static' has"),
+        (("--zeta", "1.5"), "Expected zeta in"),
+        (("--epochs", "0"), "Expected epochs"),
+        (("--topology", "brff"), "Did you mean 'brf'"),
+        (("--predictor", "ch2"), "Expected a predictor"),
+        (("--removal", "weight"), "Expected a removal"),
+        (("--holdout", "4000"), "Expected holdout"),
+    ],
+)
+def test_a_wrong_option_ends_in_one_line_and_status_2(args: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = call("train", *SMALL, *args, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_run_is_not_replaced_without_force(finished: Path) -> None:
+    done = call("train", *SMALL, "--out", finished)
+    assert done.returncode == 2
+    assert "holds a run" in done.stderr
+    assert RunFolder(finished).summary() is not None
+
+
+def test_a_damaged_checkpoint_ends_in_one_line_that_names_it(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "summary.json").unlink()
+    path = run / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    done = call("resume", run)
+    assert done.returncode == 2
+    assert str(path) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    for command in ("resume", "inspect"):
+        done = call(command, tmp_path)
+        assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+        assert "config.json" in done.stderr
+
+
+def test_the_demo_trains_all_four_and_leaves_table_metrics_and_pictures(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    summaries = run_demo(out, epochs=1, seed=0, force=False)
+    shown = capfd.readouterr().out
+    assert list(summaries) == list(METHODS)
+    assert all(name in shown for name in (*METHODS, "AAE", "ANP", "ITOP", "ms/step", "peak memory"))
+    assert json.loads((out / "demo.json").read_text()) == summaries
+    assert summaries["chts"]["links"] == summaries["set"]["links"] == summaries["static"]["links"]
+    assert summaries["dense"]["links"] > 90 * summaries["chts"]["links"]
+    assert summaries["dense"]["peak_memory_bytes"] > 3 * summaries["chts"]["peak_memory_bytes"]
+    names = {path.name for path in (out / "plots").iterdir()}
+    assert {"accuracy.png", "network.png", "adjacency_chts.png", "degrees_chts.png"} <= names
+    with pytest.raises(ConfigError, match="--force"):
+        run_demo(out, epochs=1, seed=0, force=False)
+
+
+def test_numbers_are_written_shortly() -> None:
+    assert [in_bytes(n) for n in (0, 1023, 1024, 5 * 2**30, None)] == ["0 B", "1023 B", "1.0 KiB", "5.0 GiB", "-"]
+    assert percent(np.float64(0.5), 0) == "50%"
