@@ -212,4 +212,5 @@ def _expand(p: Int64Array, q: Int64Array, n_out: int, n_in: int, n_features: int
     block, rank = shares(_copies(p, n_out, n_features) * across)
     down, right = np.divmod(rank, across[block])
     rows: Int64Array = p[block] + down * n_features
-    return rows * n_in + q[block] + right * n_features
+    cols: Int64Array = q[block] + right * n_features
+    return rows * n_in + cols

@@ -144,7 +144,8 @@ def _pair(rng: np.random.Generator, outs: Int64Array, ins: Int64Array, links: In
     """
     keys = np.sort(ins * n_out + outs)
     stuck = _within(keys, links) | (np.diff(keys, prepend=-1) == 0)
-    placed, waiting = keys[~stuck], keys[stuck]
+    placed: Int64Array = keys[~stuck]
+    waiting = keys[stuck]
     patience = _PATIENCE
     while waiting.size and placed.size and patience:
         n = min(waiting.size, placed.size)
