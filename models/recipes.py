@@ -28,7 +28,7 @@ from sparsecore.io import RunFolder
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
 from sparsecore.models.mlp import MLP
-from sparsecore.schedules import Cosine, Linear, Schedule
+from sparsecore.schedules import Cosine, Linear
 
 __all__ = ["DENSE", "ImageRun", "build", "create_folder", "load_data", "read_config", "resume", "run", "warm_up"]
 
@@ -113,10 +113,7 @@ class ImageRun:
         for kind, name in chosen.items():
             if name not in known[kind]:
                 raise UnknownNameError(kind, name, known[kind])
-        if self.removal is not None:
-            removal.registry.entry(self.removal)
-        if self.predictor is not None:
-            predictors.registry.entry(self.predictor)
+        _method_options(self, steps=1)
         check_fraction("density", self.density, "the fraction of links of every hidden layer", open_low=True)
         if self.method != DENSE and self.density == 1.0:
             raise ConfigError("Expected density below 1. Got 1. The network without missing links is method 'dense'.")
@@ -276,6 +273,14 @@ def _generator(config: ImageRun, data: ImageData) -> generators.Generator:
 
 
 def _evolution(config: ImageRun, model: MLP, optimizer: torch.optim.Optimizer, every: int, steps: int) -> Evolution:
+    options = _method_options(config, steps)
+    return methods.get(
+        config.method, model=model, optimizer=optimizer, every=every, steps=steps, seed=config.seed, **options
+    )
+
+
+def _method_options(config: ImageRun, steps: int) -> dict[str, Any]:
+    """Return what the user chose in place of the method's own parts; raises if the method has no such option."""
     options: dict[str, Any] = {}
     if config.removal is not None:
         options["removal"] = removal.get(config.removal)
@@ -284,15 +289,9 @@ def _evolution(config: ImageRun, model: MLP, optimizer: torch.optim.Optimizer, e
     if config.zeta is not None or config.zeta_schedule != "constant":
         zeta = 0.3 if config.zeta is None else config.zeta
         check_fraction("zeta", zeta, "the fraction of links replaced per update")
-        options["zeta"] = _zeta(config.zeta_schedule, zeta, steps)
-    accepted = inspect.signature(methods.entry(config.method).factory).parameters
+        options["zeta"] = Cosine(zeta, 0.0, steps) if config.zeta_schedule == "cosine" else zeta
+    accepted = () if config.method == DENSE else inspect.signature(methods.entry(config.method).factory).parameters
     for option in options:
         if option not in accepted:
             raise ConfigError(f"Expected options that method {config.method!r} has. Got {option}, which it has not.")
-    return methods.get(
-        config.method, model=model, optimizer=optimizer, every=every, steps=steps, seed=config.seed, **options
-    )
-
-
-def _zeta(kind: str, zeta: float, steps: int) -> float | Schedule:
-    return Cosine(zeta, 0.0, steps) if kind == "cosine" else zeta
+    return options

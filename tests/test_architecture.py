@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "kernels": KERNEL,
     "ops": KERNEL,
     "schedules": BASE,
-    **dict.fromkeys(("generators", "predictors", "removal", "selection"), PARTS),
+    **dict.fromkeys(("generators", "predictors", "removal"), PARTS),
+    "selection": PARTS | {"predictors"},  # grows what a predictor scores
     "nn": KERNEL | {"ops", "generators"},  # a layer draws its first links
     "evolution": EVOLUTION,
     "metrics": EVOLUTION,

@@ -24,7 +24,7 @@ from sparsecore.schedules import Schedule
 __all__ = ["Dataset", "Settings", "Trainer"]
 
 # Small, so that evaluating does not decide the peak memory of a sparse run.
-_EVALUATION_BATCH = 256
+_EVALUATION_BATCH = 64
 
 
 class Dataset(Protocol):
@@ -184,14 +184,15 @@ class Trainer:
         order = epoch_order(len(classes), seed=self.settings.seed, epoch=self.epoch)
         batches = torch.from_numpy(order).to(classes.device).split(self.settings.batch_size)
         groups = optimizer.param_groups
-        losses: list[torch.Tensor] = []
+        # One number kept in place: a list of small tensors would pin the holes that freed batches leave in the heap.
+        total_loss = torch.zeros((), dtype=torch.float64, device=classes.device)
         measured: dict[str, Any] = {}
         step = self.epoch * self.steps_per_epoch
         clock = time.perf_counter
         evolution_s = evaluation_s = 0.0
         model.train()
         started = clock()
-        for batch in batches:
+        for number, batch in enumerate(batches, 1):
             rate = lr(step)
             for group in groups:
                 group["lr"] = rate
@@ -199,9 +200,9 @@ class Trainer:
             loss = nn.functional.cross_entropy(scores, classes.index_select(0, batch))
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            losses.append(loss.detach())
+            total_loss.add_(loss.detach(), alpha=len(batch))
             step += 1
-            if len(losses) == len(batches):
+            if number == len(batches):
                 before = clock()
                 measured = self._measure()
                 evaluation_s = clock() - before
@@ -214,7 +215,7 @@ class Trainer:
         record = EpochRecord(
             epoch=self.epoch + 1,
             step=step,
-            train_loss=self._mean_loss(losses),
+            train_loss=self._finite(float(total_loss) / len(classes)),
             lr=rate,
             ms_per_step=(total_s - evolution_s - evaluation_s) * 1000 / len(batches),
             evolution_ms=evolution_s * 1000,
@@ -224,16 +225,12 @@ class Trainer:
         self.records.append(record)
         return record
 
-    def _mean_loss(self, losses: list[torch.Tensor]) -> float:
-        n, size = len(self._train[1]), self.settings.batch_size
-        weights = torch.full((len(losses),), float(size), dtype=torch.float64)
-        weights[-1] = n - size * (len(losses) - 1)
-        mean = float((torch.stack(losses).double().cpu() * weights).sum() / n)
-        if not math.isfinite(mean):
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
             raise SparseCoreError(
-                f"Expected a finite loss in epoch {self.epoch + 1}. Got {mean}. Lower the learning rate."
+                f"Expected a finite loss in epoch {self.epoch + 1}. Got {loss}. Lower the learning rate."
             )
-        return mean
+        return loss
 
     def _measure(self) -> dict[str, Any]:
         measured: dict[str, Any] = {

@@ -16,8 +16,9 @@ __all__ = ["Batches", "correlation_tiles"]
 
 #: Pairs of features in one tile (16 MiB of float64), and the bounds on its number of rows.
 _TILE_PAIRS, _MIN_ROWS, _MAX_ROWS = 2**21, 16, 512
-#: Samples per product. 256 products of two bytes add up to less than 2**24: float32 sums of them are exact.
-_BYTE_CHUNK, _FLOAT_CHUNK = 256, 1024
+#: Samples per product. Bytes between -128 and 127 have products of at most 2**14, so that 1024 of them add up to at
+#: most 2**24: float32 sums are exact.
+_CHUNK = 1024
 #: Decimals kept of a correlation; what lies below is rounding error, which depends on the number of threads.
 _DECIMALS = 12
 
@@ -121,10 +122,9 @@ def _scores(features: NDArray[Any] | Batches, moments: _Moments, low: int, high:
     """Return the absolute correlations of features low … high - 1 with features low …; (high - low, n - low)."""
     products = np.zeros((high - low, moments.total.size - low))
     n_samples = 0
-    for chunk in _chunks(features, moments.exact):
+    for chunk in _chunks(features):
         x: FloatArray = chunk[:, low:].astype(np.float32 if moments.exact else np.float64)
-        if not moments.exact:
-            x -= moments.shift[low:]
+        x -= moments.shift[low:].astype(x.dtype)
         products += x[:, : high - low].T @ x
         n_samples += chunk.shape[0]
     if n_samples != moments.n_samples:
@@ -144,11 +144,12 @@ def _moments(features: NDArray[Any] | Batches) -> _Moments:
     n_samples, shift, total, square = 0, np.zeros(0), np.zeros(0), np.zeros(0)
     least, most = np.zeros(0), np.zeros(0)
     exact = False
-    for chunk in _chunks(features, byte=False):
+    for chunk in _chunks(features):
         if n_samples == 0:
             exact = chunk.dtype.kind in "biu" and chunk.dtype.itemsize == 1
-            # Integers are left alone to keep every sum exact; elsewhere the shift keeps sums of squares small.
-            shift = np.zeros(chunk.shape[1]) if exact else chunk.mean(axis=0, dtype=np.float64)
+            # Whole numbers keep every sum of bytes exact; elsewhere the shift keeps sums of squares small.
+            middle = np.full(chunk.shape[1], 128.0 if chunk.dtype == np.uint8 else 0.0)
+            shift = middle if exact else chunk.mean(axis=0, dtype=np.float64)
             total, square = np.zeros(shift.size), np.zeros(shift.size)
             least, most = np.full(shift.size, np.inf), np.full(shift.size, -np.inf)
         x = chunk.astype(np.float64)
@@ -166,17 +167,16 @@ def _moments(features: NDArray[Any] | Batches) -> _Moments:
     return _Moments(n_samples, shift, total, square, (most > least) & (moments.spread > 0), exact)
 
 
-def _chunks(features: NDArray[Any] | Batches, byte: bool) -> Iterator[NDArray[Any]]:
+def _chunks(features: NDArray[Any] | Batches) -> Iterator[NDArray[Any]]:
     """Yield the samples in arrays of a fixed number of rows, the last one shorter."""
-    size = _BYTE_CHUNK if byte else _FLOAT_CHUNK
     waiting: list[NDArray[Any]] = []
     n_waiting = 0
     for batch in [features] if isinstance(features, np.ndarray) else features:
         if batch.ndim != 2 or (waiting and batch.shape[1] != waiting[0].shape[1]):
             raise ShapeError(f"Expected batches of shape (B, n_features), n_features fixed. Got {batch.shape}.")
         start = 0
-        while n_waiting + batch.shape[0] - start >= size:
-            end = start + size - n_waiting
+        while n_waiting + batch.shape[0] - start >= _CHUNK:
+            end = start + _CHUNK - n_waiting
             yield _joined([*waiting, batch[start:end]])
             waiting, n_waiting, start = [], 0, end
         if start < batch.shape[0]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -18,8 +17,7 @@ __all__ = ["Backend", "Layer", "available", "choose", "register_backend", "use"]
 _log = logging.getLogger("sparsecore.kernels")
 
 
-@dataclass(frozen=True, eq=False)
-class Layer:
+class Layer(NamedTuple):
     """One link list of a chain, as the kernels see it.
 
     Attributes

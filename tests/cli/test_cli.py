@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 import signal
@@ -7,48 +9,86 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from sparsecore import generators, predictors, removal, schedules, selection
+from sparsecore.cli import main
 from sparsecore.cli.demo import METHODS, run_demo
 from sparsecore.cli.screen import in_bytes, percent
 from sparsecore.errors import ConfigError
 from sparsecore.evolution import methods
 from sparsecore.io import RunFolder
 
-SMALL = ("--data", "mnist_5k", "--hidden", "784,784", "--epochs", "3", "--batch-size", "200", "--threads", "1")
+SMALL = (
+    "--data",
+    "mnist_5k",
+    "--hidden",
+    "784,784",
+    "--epochs",
+    "3",
+    "--batch-size",
+    "200",
+    "--threads",
+    "1",
+    "--density",
+    "0.02",
+)
 
 
-def call(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "sparsecore", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd)
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def call(*args: object) -> Outcome:
+    """Run a command in this process."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", ["sparsecore", *map(str, args)])
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return Outcome(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("cli") / "run"
-    done = call("train", *SMALL, "--method", "chts", "--density", "0.02", "--keep", "2", "--out", run)
-    assert done.returncode == 0, done.stderr
-    assert "accuracy" in done.stdout
+    done = call("train", *SMALL, "--keep", "2", "--out", run)
+    assert done.status == 0, done.err
+    assert "accuracy" in done.out
     return run
 
 
+def test_the_module_runs_as_a_program_without_warnings() -> None:
+    command = [sys.executable, "-W", "error", "-m", "sparsecore", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_names_every_command_and_option() -> None:
-    assert all(word in call("--help").stdout for word in ("train", "resume", "inspect", "methods", "demo", "doctor"))
-    shown = call("train", "--help").stdout
+    assert all(word in call("--help").out for word in ("train", "resume", "inspect", "methods", "demo", "doctor"))
+    shown = call("train", "--help").out
     assert all(option in shown for option in ("--data-dir", "--method", "--density", "--epochs", "--seed", "--out"))
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
     from importlib.metadata import version
 
-    assert call("--version").stdout.strip() == version("sparsecore-engine")
+    assert call("--version").out.strip() == version("sparsecore-engine")
 
 
 def test_methods_lists_every_registered_part_in_one_line_each() -> None:
-    lines = call("methods").stdout.splitlines()
+    lines = call("methods").out.splitlines()
     registries = (methods, *(room.registry for room in (generators, predictors, removal, selection, schedules)))
     for registry in registries:
         for entry in registry:
@@ -56,36 +96,48 @@ def test_methods_lists_every_registered_part_in_one_line_each() -> None:
 
 
 def test_doctor_tells_threads_vectors_and_the_reason_for_no_gpu() -> None:
-    shown = call("doctor").stdout
+    shown = call("doctor").out
     assert all(word in shown for word in ("torch", "numba", "threads", "vectors", "gpu", "backend on cpu"))
 
 
 def test_a_finished_run_can_be_inspected_with_pictures(finished: Path) -> None:
     done = call("inspect", finished, "--plots")
-    assert done.returncode == 0, done.stderr
-    assert all(word in done.stdout for word in ("configuration", "layers before training", "summary", "hidden.0"))
+    assert done.status == 0, done.err
+    assert all(word in done.out for word in ("configuration", "layers before training", "summary", "hidden.0"))
     assert len(list((finished / "plots").glob("*.png"))) == 4
     assert (finished / "checkpoint.1.safetensors").is_file()
 
 
 def test_resuming_a_finished_run_says_so(finished: Path) -> None:
     done = call("resume", finished)
-    assert done.returncode == 0
-    assert "has ended already" in done.stdout
+    assert done.status == 0
+    assert "has ended already" in done.out
 
 
 def test_a_killed_run_resumes_to_the_same_losses_and_links(finished: Path, tmp_path: Path) -> None:
     broken = tmp_path / "run"
-    command = [sys.executable, "-m", "sparsecore", "train", *SMALL, "--method", "chts", "--density", "0.02", "--out", broken]
+    command = [
+        sys.executable,
+        "-m",
+        "sparsecore",
+        "train",
+        *SMALL,
+        "--method",
+        "chts",
+        "--density",
+        "0.02",
+        "--out",
+        broken,
+    ]
     with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL) as process:
         while not (broken / "checkpoint.safetensors").exists():
             assert process.poll() is None
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
     (broken / "summary.json").unlink(missing_ok=True)  # on a fast machine it may have ended before the signal
-    assert "has not ended" in call("inspect", broken).stdout
+    assert "has not ended" in call("inspect", broken).out
     done = call("resume", broken)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     whole, resumed = RunFolder(finished), RunFolder(broken)
     assert [r.train_loss for r in resumed.metrics()] == [r.train_loss for r in whole.metrics()]
     assert resumed.topologies("after") == whole.topologies("after")
@@ -112,17 +164,17 @@ def test_a_killed_run_resumes_to_the_same_losses_and_links(finished: Path, tmp_p
 )
 def test_a_wrong_option_ends_in_one_line_and_status_2(args: tuple[str, ...], message: str, tmp_path: Path) -> None:
     done = call("train", *SMALL, *args, "--out", tmp_path / "run")
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in done.stderr
+    assert done.status == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert "Traceback" not in done.err
     assert not (tmp_path / "run").exists()
 
 
 def test_an_existing_run_is_not_replaced_without_force(finished: Path) -> None:
     done = call("train", *SMALL, "--out", finished)
-    assert done.returncode == 2
-    assert "holds a run" in done.stderr
+    assert done.status == 2
+    assert "holds a run" in done.err
     assert RunFolder(finished).summary() is not None
 
 
@@ -133,16 +185,16 @@ def test_a_damaged_checkpoint_ends_in_one_line_that_names_it(finished: Path, tmp
     path = run / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     done = call("resume", run)
-    assert done.returncode == 2
-    assert str(path) in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.status == 2
+    assert str(path) in done.err
+    assert len(done.err.strip().splitlines()) == 1
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     for command in ("resume", "inspect"):
         done = call(command, tmp_path)
-        assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
-        assert "config.json" in done.stderr
+        assert (done.status, len(done.err.strip().splitlines())) == (2, 1)
+        assert "config.json" in done.err
 
 
 def test_the_demo_trains_all_four_and_leaves_table_metrics_and_pictures(

@@ -15,7 +15,7 @@ from sparsecore.evolution import SET, CHTs
 from sparsecore.io import load, save
 from sparsecore.models.mlp import MLP
 from sparsecore.nn import sparse_layers
-from sparsecore.schedules import Linear
+from sparsecore.schedules import Constant, Linear
 
 
 def blobs(n: int = 70, seed: int = 0) -> SimpleNamespace:
@@ -139,10 +139,16 @@ def test_accuracy_is_measured_before_the_update_that_ends_an_epoch(monkeypatch: 
     assert order == ["measure", "update", "measure", "update", "measure"]
 
 
-def test_a_partial_last_batch_is_weighted_by_its_samples() -> None:
-    trainer = make("dense", epochs=1)
-    losses = [torch.tensor(float(n)) for n in range(5)]
-    assert trainer._mean_loss(losses) == pytest.approx((16 * (0 + 1 + 2 + 3) + 6 * 4) / 70)
+def test_the_loss_of_an_epoch_is_the_mean_over_samples_though_the_last_batch_is_smaller() -> None:
+    trainer, data = make("dense", epochs=1), blobs()
+    for group in trainer.optimizer.param_groups:
+        group["momentum"] = group["weight_decay"] = 0.0
+    trainer.lr = Constant(1e-12)
+    with torch.no_grad():
+        scores = trainer.model(torch.from_numpy(data.train_x))
+        expected = float(torch.nn.functional.cross_entropy(scores, torch.from_numpy(data.train_y)))
+    trainer.run()
+    assert trainer.records[0].train_loss == pytest.approx(expected, rel=1e-6)
 
 
 def test_held_out_samples_choose_an_epoch() -> None:

@@ -1,113 +1,24 @@
-"""Launches the numba kernels on torch tensors: cuts the batch into tiles and the tiles over threads."""
+"""Launches the numba kernels on torch tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from sparsecore.kernels.backend import Layer
-from sparsecore.kernels.cpu.chain import (
-    LANES,
-    backward_kernel,
-    forward_kernel,
-    pack_kernel,
-    unpack_kernel,
-)
-from sparsecore.kernels.cpu.threads import get_num_threads, run_parts
+from sparsecore.kernels.cpu.chain import backward_kernel, forward_kernel, pack_kernel, unpack_kernel
+from sparsecore.kernels.cpu.plan import Plan, plan_batch
+from sparsecore.kernels.cpu.threads import get_num_threads
 
 __all__ = ["NumbaBackend"]
 
 #: Below this many link-samples of work a pass stays on the calling thread: a hand-over costs about 20 µs.
 _WORK_PER_THREAD = 2_000_000
 
-
-@dataclass(frozen=True)
-class _Plan:
-    """How a batch is cut."""
-
-    batch: int
-    lanes: int
-    n_tiles: int
-    n_parts: int
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, x: torch.Tensor, layers: Sequence[Layer]) -> _Plan:
-        batch = x.shape[0]
-        lanes = next((width for width in LANES if width >= batch), LANES[-1])
-        n_tiles = -(-batch // lanes)
-        work = sum(layer.topology.n_links for layer in layers) * batch
-        n_parts = max(1, min(get_num_threads(), n_tiles, work // _WORK_PER_THREAD))
-        return cls(batch, lanes, n_tiles, n_parts, x.dtype)
-
-    @property
-    def nbytes(self) -> int:
-        return self.dtype.itemsize
-
-    def empty(self, features: int) -> torch.Tensor:
-        """Return room for an activation: (n_tiles, features, lanes)."""
-        return torch.empty((self.n_tiles, features, self.lanes), dtype=self.dtype)
-
-    def scratch(self, features: int) -> torch.Tensor:
-        """Return room for one tile per part: (1, n_parts, features, lanes)."""
-        return torch.empty((1, self.n_parts, features, self.lanes), dtype=self.dtype)
-
-    def partial(self, n: int) -> torch.Tensor:
-        """Return room for one sum over samples per part: (n_parts, n)."""
-        return torch.empty((self.n_parts, n), dtype=self.dtype)
-
-    def place(self, tiles: torch.Tensor, part: int) -> tuple[int, int]:
-        """Return base address and pitch (bytes) of what `empty` or `scratch` gave."""
-        if tiles.ndim == 4:
-            return tiles[0, part].data_ptr(), 0
-        return tiles.data_ptr(), tiles.shape[1] * self.lanes * self.nbytes
-
-    def run(self, launch: Callable[[int, int, int], None]) -> None:
-        """Call ``launch(part, tile_low, tile_high)`` for every part, on as many threads."""
-        edges = [part * self.n_tiles // self.n_parts for part in range(self.n_parts + 1)]
-
-        def bind(part: int) -> Callable[[], None]:
-            return lambda: launch(part, edges[part], edges[part + 1])
-
-        run_parts([bind(part) for part in range(self.n_parts)])
-
-
-def _address(tensor: torch.Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def _pack(plan: _Plan, x: torch.Tensor, gate: torch.Tensor | None = None, sums: torch.Tensor | None = None) -> torch.Tensor:
-    """Return `x`, (B, features), as tiles; `sums`, (n_parts, features), receives the sum over samples of every part."""
-    features = x.shape[1]
-    whole = plan.n_tiles == 1 and plan.lanes == plan.batch and gate is None and sums is None
-    if whole and x.stride() == (1, plan.lanes) and x.data_ptr() % 64 == 0:
-        return x.t().unsqueeze(0)
-    tiles = plan.empty(features)
-    kernel = pack_kernel(plan.lanes, plan.nbytes)
-    source, strides, out, gates = x.data_ptr(), x.stride(), tiles.data_ptr(), _address(gate)
-
-    def launch(part: int, low: int, high: int) -> None:
-        where = 0 if sums is None else sums[part].data_ptr()
-        kernel(source, *strides, plan.batch, features, out, gates, where, low, high)
-
-    plan.run(launch)
-    return tiles
-
-
-def _unpack(plan: _Plan, tiles: torch.Tensor) -> torch.Tensor:
-    """Return tiles as (B, features): a view where one full tile holds the batch, else a row-major copy."""
-    features = tiles.shape[1]
-    if plan.n_tiles == 1 and plan.lanes == plan.batch:
-        return tiles[0].t()
-    out = torch.empty((plan.batch, features), dtype=plan.dtype)
-    kernel = unpack_kernel(plan.lanes, plan.nbytes)
-    source, target = tiles.data_ptr(), out.data_ptr()
-    plan.run(lambda part, low, high: kernel(source, plan.batch, features, target, low, high))
-    return out
+Grads = tuple[torch.Tensor | None, list[tuple[torch.Tensor, torch.Tensor | None]]]
 
 
 class NumbaBackend:
@@ -118,36 +29,51 @@ class NumbaBackend:
     def forward(
         self, x: torch.Tensor, layers: Sequence[Layer], *, keep: bool
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Any]:
-        """Return outputs (B, n_out), the tiles of every activation, and the plan.
+        """Return outputs (B, n_out), what backward needs, and the plan.
 
-        Without `keep`, activations inside the chain take the room of one tile per thread.
+        Kept are the inputs if they were tiles already, one block with all activations inside the chain, and the outputs
+        if they gate. Without `keep`, that block has the room of one tile per thread.
         """
-        plan = _Plan.of(x, layers)
+        plan, n = _plan(x, layers), len(layers)
         if plan.batch == 0:
-            return x.new_zeros(0, layers[-1].topology.n_out), (), plan
+            return x.new_zeros(0, plan.widths[-1]), (), plan
+        ready = _is_tile(plan, x)
+        first = 1 if ready else 0
+        inside, places = plan.room(range(first, n), whole=keep)
+        if ready:
+            places.insert(0, plan.place(0, x.data_ptr()))
+        elif keep:
+            _pack(plan, 0, x, places[0][0][0])
+        else:
+            inputs = plan.tiles(0)
+            _pack(plan, 0, x, inputs.data_ptr())
+            places[0] = plan.place(0, inputs.data_ptr())
+        outputs = plan.tiles(n)
+        places.append(plan.place(n, outputs.data_ptr()))
+
         gather = plan.n_tiles > 1 or any(layer.topology.row_order.itemsize == 8 for layer in layers)
-        tiles = [_pack(plan, x)]
-        alive: list[torch.Tensor | None] = []
-        rows: list[list[tuple[int, ...]]] = [[] for _ in range(plan.n_parts)]
-        for index, layer in enumerate(layers):
-            topology = layer.topology
-            values, bias = _as(layer.values, plan.dtype), _as(layer.bias, plan.dtype)
-            if gather:
-                values = torch.from_numpy(values.detach().numpy()[topology.row_order])
-            alive += [values, bias]
-            inside = index + 1 < len(layers)
-            tiles.append(plan.scratch(topology.n_out) if inside and not keep else plan.empty(topology.n_out))
-            _, _, *links = topology.addresses
-            fixed = (topology.n_out, *links, values.data_ptr(), _address(bias), layer.relu)
-            for part in range(plan.n_parts):
-                rows[part].append((*fixed, *plan.place(tiles[-2], part), *plan.place(tiles[-1], part)))
-        table = np.array(rows, np.int64)
-        kernel = forward_kernel(plan.lanes, plan.nbytes, 0 if gather else 4)
-        plan.run(lambda part, low, high: kernel(table[part], low, high))
-        del alive
-        y = _unpack(plan, tiles[-1])
-        gate = tiles.pop() if layers[-1].relu else x.new_empty(0)
-        return y, (*tiles[: len(layers)], gate) if keep else (), plan
+        values, biases = _values(layers, plan, by_output=gather), [_as(layer.bias, plan.dtype) for layer in layers]
+        table = [
+            [
+                (
+                    layer.topology.n_out,
+                    *layer.topology.addresses[2:],
+                    values[index].data_ptr(),
+                    0 if biases[index] is None else biases[index].data_ptr(),
+                    layer.relu,
+                    *places[index][part],
+                    *places[index + 1][part],
+                )
+                for index, layer in enumerate(layers)
+            ]
+            for part in range(plan.n_parts)
+        ]
+        tables, kernel = np.array(table, np.int64), forward_kernel(plan.lanes, plan.nbytes, 0 if gather else 4)
+        plan.run(lambda part, low, high: kernel(tables[part], low, high))
+        y = outputs[0].t() if plan.whole else _unpack(plan, n, outputs)
+        if not keep:
+            return y, (), plan
+        return y, (inside, *((x,) if ready else ()), *((outputs,) if layers[-1].relu else ())), plan
 
     def backward(
         self,
@@ -157,52 +83,109 @@ class NumbaBackend:
         notes: Any,
         *,
         input_grad: bool,
-    ) -> tuple[torch.Tensor | None, list[tuple[torch.Tensor, torch.Tensor | None]]]:
+    ) -> Grads:
         """Return all gradients of the chain from one backward sweep."""
-        plan: _Plan = notes
+        plan: Plan = notes
         if plan.batch == 0:
             return _no_samples(grad, layers, input_grad=input_grad)
-        n = len(layers)
+        n, gated = len(layers), layers[-1].relu
+        kept = list(saved)
+        gate = kept.pop().data_ptr() if gated else 0
+        ready = len(kept) == 2
+        activations = plan.places(kept[0], range(1 if ready else 0, n), whole=True)
+        if ready:
+            activations.insert(0, plan.place(0, kept[1].data_ptr()))
+
         dvalues = [plan.partial(layer.topology.n_links) for layer in layers]
         dbiases = [None if layer.bias is None else plan.partial(layer.topology.n_out) for layer in layers]
-        gate = saved[n] if layers[-1].relu else None
-        grads = [plan.scratch(layer.topology.n_in) for layer in layers]
-        grads[0] = plan.empty(layers[0].topology.n_in if input_grad else 0)
-        grads.append(_pack(plan, grad.to(plan.dtype), gate, dbiases[-1]))
-        alive = [_as(layer.values, plan.dtype) for layer in layers]
-        rows: list[list[tuple[int, ...]]] = [[] for _ in range(plan.n_parts)]
-        for index, layer in enumerate(layers):
-            below = dbiases[index - 1] if index else None
-            gated = index > 0 and layers[index - 1].relu
-            fixed = (layer.topology.n_in, *layer.topology.addresses[:2], alive[index].data_ptr())
-            for part in range(plan.n_parts):
-                rows[part].append(
-                    (
-                        *fixed,
-                        *plan.place(saved[index], part),
-                        *plan.place(grads[index + 1], part),
-                        *(plan.place(grads[index], part) if index or input_grad else (0, 0)),
-                        dvalues[index][part].data_ptr(),
-                        0 if below is None else below[part].data_ptr(),
-                        gated,
-                    )
+        below = [[0] * plan.n_parts, *(plan.rows(d, w) for d, w in zip(dbiases, plan.widths[1:], strict=True))]
+        scratch, grads = plan.room(range(1, n), whole=False)
+        dy = plan.tiles(n)
+        _pack(plan, n, grad.to(plan.dtype), dy.data_ptr(), gate, below[n])
+        dx = plan.tiles(0) if input_grad else None
+        grads = [
+            [(0, 0)] * plan.n_parts if dx is None else plan.place(0, dx.data_ptr()),
+            *grads,
+            plan.place(n, dy.data_ptr()),
+        ]
+        values = _values(layers, plan, by_output=False)
+        dvalue_rows = [plan.rows(d, layer.topology.n_links) for d, layer in zip(dvalues, layers, strict=True)]
+        table = [
+            [
+                (
+                    layer.topology.n_in,
+                    *layer.topology.addresses[:2],
+                    values[index].data_ptr(),
+                    *activations[index][part],
+                    *grads[index + 1][part],
+                    *grads[index][part],
+                    dvalue_rows[index][part],
+                    below[index][part],
+                    index > 0 and layers[index - 1].relu,
                 )
-        table = np.array(rows, np.int64)
-        kernel = backward_kernel(plan.lanes, plan.nbytes)
-        plan.run(lambda part, low, high: kernel(table[part], low, high))
+                for index, layer in enumerate(layers)
+            ]
+            for part in range(plan.n_parts)
+        ]
+        tables, kernel = np.array(table, np.int64), backward_kernel(plan.lanes, plan.nbytes)
+        plan.run(lambda part, low, high: kernel(tables[part], low, high))
+        del scratch
         pairs = [
-            (_summed(dvalue, layer.values.dtype), None if dbias is None else _summed(dbias, layer.values.dtype))
+            (_summed(plan, dvalue, layer.values), None if dbias is None else _summed(plan, dbias, layer.values))
             for dvalue, dbias, layer in zip(dvalues, dbiases, layers, strict=True)
         ]
-        return (_unpack(plan, grads[0]) if input_grad else None), pairs
+        if dx is None:
+            return None, pairs
+        return (dx[0].t() if plan.whole else _unpack(plan, 0, dx)), pairs
 
 
-def _no_samples(
-    grad: torch.Tensor, layers: Sequence[Layer], *, input_grad: bool
-) -> tuple[torch.Tensor | None, list[tuple[torch.Tensor, torch.Tensor | None]]]:
+def _plan(x: torch.Tensor, layers: Sequence[Layer]) -> Plan:
+    batch, n_links = x.shape[0], 0
+    for layer in layers:
+        n_links += layer.topology.n_links
+    parts = max(1, min(get_num_threads(), n_links * batch // _WORK_PER_THREAD))
+    return plan_batch(batch, (x.shape[1], *(layer.topology.n_out for layer in layers)), parts, x.dtype)
+
+
+def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
+    """Tell whether `x` lies in memory as the one tile that the kernels want."""
+    return plan.whole and x.stride() == (1, plan.lanes) and x.data_ptr() % 64 == 0
+
+
+def _pack(
+    plan: Plan, index: int, x: torch.Tensor, tiles: int, gate: int = 0, sums: Sequence[int] | None = None
+) -> None:
+    """Cut `x`, (B, features), into the tiles at an address; `sums` are addresses of each part's sum over samples."""
+    kernel = pack_kernel(plan.lanes, plan.nbytes)
+    source, strides, batch, features = x.data_ptr(), x.stride(), plan.batch, plan.widths[index]
+
+    def launch(part: int, low: int, high: int) -> None:
+        kernel(source, *strides, batch, features, tiles, gate, sums[part] if sums else 0, low, high)
+
+    plan.run(launch)
+
+
+def _unpack(plan: Plan, index: int, tiles: torch.Tensor) -> torch.Tensor:
+    """Return tiles as a row-major (B, features) tensor."""
+    features = plan.widths[index]
+    out = torch.empty((plan.batch, features), dtype=plan.dtype)
+    kernel, source, target = unpack_kernel(plan.lanes, plan.nbytes), tiles.data_ptr(), out.data_ptr()
+    plan.run(lambda part, low, high: kernel(source, plan.batch, features, target, low, high))
+    return out
+
+
+def _no_samples(grad: torch.Tensor, layers: Sequence[Layer], *, input_grad: bool) -> Grads:
     zeros = torch.zeros_like
     pairs = [(zeros(layer.values), None if layer.bias is None else zeros(layer.bias)) for layer in layers]
     return (grad.new_zeros(0, layers[0].topology.n_in) if input_grad else None), pairs
+
+
+def _values(layers: Sequence[Layer], plan: Plan, *, by_output: bool) -> list[torch.Tensor]:
+    values = [_as(layer.values, plan.dtype) for layer in layers]
+    if not by_output:
+        return values
+    arrays = (value.detach().numpy()[layer.topology.row_order] for value, layer in zip(values, layers, strict=True))
+    return [torch.from_numpy(array) for array in arrays]
 
 
 def _as(tensor: Any, dtype: torch.dtype) -> Any:
@@ -212,5 +195,6 @@ def _as(tensor: Any, dtype: torch.dtype) -> Any:
     return tensor.detach().to(dtype).contiguous()
 
 
-def _summed(parts: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return (parts[0] if parts.shape[0] == 1 else parts.sum(0)).to(dtype)
+def _summed(plan: Plan, parts: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    total = parts if plan.n_parts == 1 else parts.sum(0)
+    return total if total.dtype == like.dtype else total.to(like.dtype)

@@ -30,6 +30,7 @@ from sparsecore.kernels.cpu.simd import (
     store_scalar,
     total,
     totals,
+    transpose,
     where_positive,
     zero,
 )
@@ -183,12 +184,19 @@ def pack_kernel(lanes: int, nbytes: int) -> Any:
     """
 
     @njit(nogil=True, cache=True)  # type: ignore[misc]
-    def transpose(source: int, sample_stride: int, feature_stride: int, low: int, high: int, live: int, out: int) -> None:
-        for lane in range(live):
+    def fill(source: int, sample_stride: int, feature_stride: int, low: int, high: int, live: int, out: int) -> None:
+        lane = 0
+        if lanes >= GROUP and feature_stride == 1 and high - low == GROUP:
+            while lane + GROUP <= live:
+                at = source + (lane * sample_stride + low) * nbytes
+                transpose(at, sample_stride * nbytes, out + (low * lanes + lane) * nbytes, lanes * nbytes, nbytes)
+                lane += GROUP
+        while lane < live:
             at = source + (lane * sample_stride + low * feature_stride) * nbytes
             for feature in range(high - low):
                 value = load_scalar(at + feature * feature_stride * nbytes, nbytes)
                 store_scalar(out + ((low + feature) * lanes + lane) * nbytes, value)
+            lane += 1
 
     @njit(nogil=True, cache=True)  # type: ignore[misc]
     def pack(
@@ -205,7 +213,7 @@ def pack_kernel(lanes: int, nbytes: int) -> Any:
                 if live < lanes:
                     for feature in range(low, high):
                         store(out + feature * step, zero(lanes, nbytes))
-                transpose(base, sample_stride, feature_stride, low, high, live, out)
+                fill(base, sample_stride, feature_stride, low, high, live, out)
                 for feature in range(low, high):
                     at = feature * step
                     if gate != 0:
@@ -229,10 +237,19 @@ def unpack_kernel(lanes: int, nbytes: int) -> Any:
             live = min(lanes, batch - tile * lanes)
             base = tiles + tile * features * lanes * nbytes
             for low in range(0, features, GROUP):
-                for lane in range(live):
+                lane = 0
+                if lanes >= GROUP and low + GROUP <= features:
+                    while lane + GROUP <= live:
+                        at = out + ((tile * lanes + lane) * features + low) * nbytes
+                        transpose(
+                            base + (low * lanes + lane) * nbytes, lanes * nbytes, at, features * nbytes, nbytes
+                        )
+                        lane += GROUP
+                while lane < live:
                     row = out + (tile * lanes + lane) * features * nbytes
                     for feature in range(low, min(low + GROUP, features)):
                         value = load_scalar(base + (feature * lanes + lane) * nbytes, nbytes)
                         store_scalar(row + feature * nbytes, value)
+                    lane += 1
 
     return unpack

@@ -30,6 +30,7 @@ __all__ = [
     "store_scalar",
     "total",
     "totals",
+    "transpose",
     "where_positive",
     "zero",
 ]
@@ -245,6 +246,35 @@ def totals(typingctx: Any, address: Any, nbytes: Any) -> tuple[Any, Callable[...
 def _bit_reversed(lane: int) -> int:
     bits = GROUP.bit_length() - 1
     return int(f"{lane:0{bits}b}"[::-1], 2)
+
+
+@intrinsic(prefer_literal=True)
+def transpose(
+    typingctx: Any, source: Any, source_step: Any, target: Any, target_step: Any, nbytes: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """Write the transpose of the `GROUP` x `GROUP` floats at `source` to `target`; steps are bytes between rows."""
+    kind = Vector(GROUP, nbytes.literal_value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> None:
+        llvm_kind = context.get_value_type(kind)
+        at, step, out, out_step, _ = args
+        vectors = []
+        for _ in range(GROUP):
+            vectors.append(builder.load(_pointer(builder, at, llvm_kind), align=kind.nbytes))
+            at = builder.add(at, step)
+        half = GROUP // 2
+        low = [lane // 2 + GROUP * (lane % 2) for lane in range(GROUP)]
+        high = [half + index for index in low]
+        for _ in range(GROUP.bit_length() - 1):
+            # Interleaving row m with row m + half, over and over, moves every bit of the row index into the lane index.
+            pairs = [(vectors[m], vectors[m + half]) for m in range(half)]
+            vectors = [_pick(builder, *pair, order) for pair in pairs for order in (low, high)]
+        for vector in vectors:
+            builder.store(vector, _pointer(builder, out, llvm_kind), align=kind.nbytes)
+            out = builder.add(out, out_step)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64, nbytes), codegen
 
 
 @intrinsic(prefer_literal=True)
