@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from sparsecore.cli.screen import percent
 from sparsecore.engine import EpochRecord, Summary, Trainer
@@ -36,7 +36,7 @@ class RunProgress:
             disable=not console.is_terminal,
         )
         self._name, self._epochs, self._next_line = "", 0, 0
-        self._task = None
+        self._task: TaskID | None = None
 
     def __enter__(self) -> RunProgress:
         """Start drawing."""

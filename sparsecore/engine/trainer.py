@@ -198,7 +198,7 @@ class Trainer:
                 group["lr"] = rate
             scores = model(inputs.index_select(0, batch))
             loss = nn.functional.cross_entropy(scores, classes.index_select(0, batch))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             total_loss.add_(loss.detach(), alpha=len(batch))
             step += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ _TILE_PAIRS, _MIN_ROWS, _MAX_ROWS = 2**21, 16, 512
 #: Samples per product. Bytes between -128 and 127 have products of at most 2**14, so that 1024 of them add up to at
 #: most 2**24: float32 sums are exact.
 _CHUNK = 1024
+#: Features as large as this have squares whose sums might overflow.
+_LARGEST = 1e100
 #: Decimals kept of a correlation; what lies below is rounding error, which depends on the number of threads.
 _DECIMALS = 12
 
@@ -134,37 +136,39 @@ def _scores(features: NDArray[Any] | Batches, moments: _Moments, low: int, high:
         )
     products *= moments.n_samples
     products -= np.multiply.outer(moments.total[low:high], moments.total[low:])
-    scale = np.sqrt(np.multiply.outer(moments.spread[low:high], moments.spread[low:]))
+    scale = np.multiply.outer(np.sqrt(moments.spread[low:high]), np.sqrt(moments.spread[low:]))
     with np.errstate(divide="ignore", invalid="ignore"):
         score: Float64Array = np.abs(products / scale)
     return np.round(np.minimum(score, 1.0), _DECIMALS).astype(np.float64, copy=False)
 
 
 def _moments(features: NDArray[Any] | Batches) -> _Moments:
-    n_samples, shift, total, square = 0, np.zeros(0), np.zeros(0), np.zeros(0)
-    least, most = np.zeros(0), np.zeros(0)
-    exact = False
+    n_samples, exact = 0, False
+    shift, total, square, least, most = np.zeros((5, 0))
     for chunk in _chunks(features):
+        low, high = chunk.min(axis=0).astype(np.float64), chunk.max(axis=0).astype(np.float64)
+        if not (np.maximum(-low, high) < _LARGEST).all():
+            raise DataError(
+                f"Expected features below {_LARGEST} to calibrate on. Got some that are larger, infinite or NaN. Drop "
+                "or scale them."
+            )
         if n_samples == 0:
             exact = chunk.dtype.kind in "biu" and chunk.dtype.itemsize == 1
             # Whole numbers keep every sum of bytes exact; elsewhere the shift keeps sums of squares small.
-            middle = np.full(chunk.shape[1], 128.0 if chunk.dtype == np.uint8 else 0.0)
+            middle = np.full(low.size, 128.0 if chunk.dtype == np.uint8 else 0.0)
             shift = middle if exact else chunk.mean(axis=0, dtype=np.float64)
-            total, square = np.zeros(shift.size), np.zeros(shift.size)
-            least, most = np.full(shift.size, np.inf), np.full(shift.size, -np.inf)
-        x = chunk.astype(np.float64)
-        least, most = np.minimum(least, x.min(axis=0)), np.maximum(most, x.max(axis=0))
-        x -= shift
+            total, square = np.zeros((2, shift.size))
+            least, most = low, high
+        least, most = np.minimum(least, low), np.maximum(most, high)
+        x = chunk.astype(np.float64) - shift
         total += x.sum(axis=0)
         square += np.einsum("ij,ij->j", x, x)
         n_samples += chunk.shape[0]
     if n_samples == 0 or shift.size == 0:
         raise DataError("Expected samples of at least one feature to calibrate on. Got none.")
-    if not (np.isfinite(total).all() and np.isfinite(square).all()):
-        raise DataError("Expected finite features to calibrate on. Got some that are infinite or NaN.")
     moments = _Moments(n_samples, shift, total, square, most > least, exact)
     # A feature may vary by less than its squares can show; its correlation would be 0/0.
-    return _Moments(n_samples, shift, total, square, (most > least) & (moments.spread > 0), exact)
+    return replace(moments, varies=moments.varies & (moments.spread > 0))
 
 
 def _chunks(features: NDArray[Any] | Batches) -> Iterator[NDArray[Any]]:

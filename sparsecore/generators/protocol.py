@@ -18,7 +18,7 @@ class Generator(Protocol):
 
     A generator is a frozen dataclass: its options are its fields, and what changes from layer to layer are the
     arguments of the call. It returns exactly the number of links asked for, the same ones for the same arguments, in
-    O(n_links + n_out + n_in) time (times a logarithm) and memory.
+    O(n_links + n_out + n_in) memory.
     """
 
     def __call__(self, shape: Shape, n_links: int, seed: int) -> Topology:

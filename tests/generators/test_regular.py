@@ -3,10 +3,10 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import shapes
 from test_sampling import assert_all_equally_likely
 
 from sparsecore.generators import Regular
-from strategies import shapes
 
 
 @given(shape=shapes(high=30), density=st.floats(0, 1), seed=st.integers(0, 99))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import shapes
 from test_sampling import assert_all_equally_likely
 
 from sparsecore.errors import ConfigError
 from sparsecore.generators import BRF, BSW
 from sparsecore.generators.sampling import centres
-from strategies import shapes
 
 
 @given(shape=shapes(high=30), density=st.floats(0, 1), seeds=st.tuples(st.integers(0, 99), st.integers(0, 99)))

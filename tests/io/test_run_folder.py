@@ -27,7 +27,7 @@ def trainer() -> Trainer:
     return Trainer(model, optimizer, data, Settings(epochs=4, batch_size=10), lr=Constant(0.1), evolution=evolution)
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -41,7 +41,7 @@ class StopAt:
 
     def on_epoch(self, trainer: Trainer, record: EpochRecord) -> None:
         if record.epoch == self.epoch:
-            raise Stop
+            raise StopError
 
     def on_end(self, trainer: Trainer, summary: Summary) -> None: ...
 
@@ -65,7 +65,7 @@ def test_a_finished_run_has_every_file_and_reads_back(tmp_path: Path) -> None:
 def test_metrics_agree_with_the_checkpoint_after_any_break(tmp_path: Path, lost: str) -> None:
     folder = RunFolder.create(tmp_path / "run", {})
     listeners = [StopAt(3), folder] if lost == "before the files" else [folder, StopAt(3)]
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         trainer().run(listeners)
     metrics = folder.path / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"a line": "half wri')

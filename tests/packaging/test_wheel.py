@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,6 @@ def test_nothing_but_sparsecore_becomes_importable(installed: Path, tmp_path: Pa
 
 def test_the_program_shows_its_help_and_trains_from_another_folder(installed: Path, tmp_path: Path) -> None:
     assert "train" in run(installed / "sparsecore", "--help", cwd=tmp_path).stdout
-    command = "train --data mnist_5k --hidden 784 --density 0.02 --epochs 1 --batch-size 500 --out run".split()
+    command = shlex.split("train --data mnist_5k --hidden 784 --density 0.02 --epochs 1 --batch-size 500 --out run")
     assert "accuracy" in run(installed / "sparsecore", *command, cwd=tmp_path).stdout
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["epochs"] == 1

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from sparsecore.kernels.backend import Layer
-from sparsecore.kernels.cpu.chain import backward_kernel, forward_kernel, pack_kernel, unpack_kernel
+from sparsecore.kernels.cpu.chain import (
+    B_DBIAS_IN,
+    B_DVALUES,
+    B_DX,
+    B_DX_PITCH,
+    B_DY,
+    B_DY_PITCH,
+    B_GATE,
+    B_X,
+    B_X_PITCH,
+    BACKWARD_COLUMNS,
+    F_X,
+    F_X_PITCH,
+    F_Y,
+    F_Y_PITCH,
+    FORWARD_COLUMNS,
+    backward_kernel,
+    forward_kernel,
+    pack_kernel,
+    unpack_kernel,
+)
 from sparsecore.kernels.cpu.plan import Plan, plan_batch
 from sparsecore.kernels.cpu.threads import get_num_threads
 
 __all__ = ["NumbaBackend"]
 
 #: Below this many link-samples of work a pass stays on the calling thread: a hand-over costs about 20 µs.
-_WORK_PER_THREAD = 2_000_000
+_WORK_PER_THREAD = 1_000_000
 
 Grads = tuple[torch.Tensor | None, list[tuple[torch.Tensor, torch.Tensor | None]]]
 
@@ -31,49 +51,50 @@ class NumbaBackend:
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Any]:
         """Return outputs (B, n_out), what backward needs, and the plan.
 
-        Kept are the inputs if they were tiles already, one block with all activations inside the chain, and the outputs
-        if they gate. Without `keep`, that block has the room of one tile per thread.
+        Kept are one block with the inputs as tiles and all activations inside the chain, the inputs themselves where
+        they were tiles already, and the outputs where they gate. Without `keep`, activations inside the chain take the
+        room of one tile per thread.
         """
         plan, n = _plan(x, layers), len(layers)
         if plan.batch == 0:
             return x.new_zeros(0, plan.widths[-1]), (), plan
-        ready = _is_tile(plan, x)
-        first = 1 if ready else 0
-        inside, places = plan.room(range(first, n), whole=keep)
-        if ready:
-            places.insert(0, plan.place(0, x.data_ptr()))
-        elif keep:
-            _pack(plan, 0, x, places[0][0][0])
-        else:
-            inputs = plan.tiles(0)
-            _pack(plan, 0, x, inputs.data_ptr())
-            places[0] = plan.place(0, inputs.data_ptr())
-        outputs = plan.tiles(n)
-        places.append(plan.place(n, outputs.data_ptr()))
+        outputs, ready = plan.tiles(n), _is_tile(plan, x)
+        layout = plan.kept if keep else plan.scratch
+        block = torch.empty(layout.n, dtype=plan.dtype)
+        inputs = None if ready or keep else plan.tiles(0)
+        first = x.data_ptr() if ready else block.data_ptr() if inputs is None else inputs.data_ptr()
+        by_output = plan.reuses_values or any(layer.topology.row_order.itemsize == 8 for layer in layers)
+        values, biases = _values(layers, plan, by_output=by_output), [_as(layer.bias, plan.dtype) for layer in layers]
 
-        gather = plan.n_tiles > 1 or any(layer.topology.row_order.itemsize == 8 for layer in layers)
-        values, biases = _values(layers, plan, by_output=gather), [_as(layer.bias, plan.dtype) for layer in layers]
-        table = [
-            [
-                (
-                    layer.topology.n_out,
-                    *layer.topology.addresses[2:],
-                    values[index].data_ptr(),
-                    0 if biases[index] is None else biases[index].data_ptr(),
-                    layer.relu,
-                    *places[index][part],
-                    *places[index + 1][part],
-                )
-                for index, layer in enumerate(layers)
-            ]
-            for part in range(plan.n_parts)
+        table = np.empty((plan.n_parts, n, FORWARD_COLUMNS), np.int64)
+        table[:, :, :F_X] = [
+            (
+                layer.topology.n_out,
+                *layer.topology.addresses[2:],
+                value.data_ptr(),
+                0 if bias is None else bias.data_ptr(),
+                layer.relu,
+            )
+            for layer, value, bias in zip(layers, values, biases, strict=True)
         ]
-        tables, kernel = np.array(table, np.int64), forward_kernel(plan.lanes, plan.nbytes, 0 if gather else 4)
-        plan.run(lambda part, low, high: kernel(tables[part], low, high))
+        inside = slice(1, None) if keep else slice(None)
+        table[:, 1:, F_X] = table[:, :-1, F_Y] = block.data_ptr() + layout.first[:, inside]
+        table[:, 1:, F_X_PITCH] = table[:, :-1, F_Y_PITCH] = layout.pitch[inside]
+        table[:, 0, F_X], table[:, 0, F_X_PITCH] = first, plan.tile_bytes(0)
+        table[:, -1, F_Y], table[:, -1, F_Y_PITCH] = outputs.data_ptr(), plan.tile_bytes(n)
+        kernel = forward_kernel(plan.lanes, plan.nbytes, 0 if by_output else 4)
+        pack = None if ready else _packer(plan, 0, x, first)
+
+        def launch(part: int, low: int, high: int) -> None:
+            if pack is not None:
+                pack(part, low, high)
+            kernel(table[part], low, high)
+
+        plan.run(launch)
         y = outputs[0].t() if plan.whole else _unpack(plan, n, outputs)
         if not keep:
             return y, (), plan
-        return y, (inside, *((x,) if ready else ()), *((outputs,) if layers[-1].relu else ())), plan
+        return y, (block, *((x,) if ready else ()), *((outputs,) if layers[-1].relu else ())), plan
 
     def backward(
         self,
@@ -89,50 +110,41 @@ class NumbaBackend:
         if plan.batch == 0:
             return _no_samples(grad, layers, input_grad=input_grad)
         n, gated = len(layers), layers[-1].relu
-        kept = list(saved)
-        gate = kept.pop().data_ptr() if gated else 0
-        ready = len(kept) == 2
-        activations = plan.places(kept[0], range(1 if ready else 0, n), whole=True)
-        if ready:
-            activations.insert(0, plan.place(0, kept[1].data_ptr()))
-
-        dvalues = [plan.partial(layer.topology.n_links) for layer in layers]
-        dbiases = [None if layer.bias is None else plan.partial(layer.topology.n_out) for layer in layers]
-        below = [[0] * plan.n_parts, *(plan.rows(d, w) for d, w in zip(dbiases, plan.widths[1:], strict=True))]
-        scratch, grads = plan.room(range(1, n), whole=False)
-        dy = plan.tiles(n)
-        _pack(plan, n, grad.to(plan.dtype), dy.data_ptr(), gate, below[n])
-        dx = plan.tiles(0) if input_grad else None
-        grads = [
-            [(0, 0)] * plan.n_parts if dx is None else plan.place(0, dx.data_ptr()),
-            *grads,
-            plan.place(n, dy.data_ptr()),
-        ]
+        block, ready = saved[0], len(saved) == 2 + gated
+        gate = saved[-1].data_ptr() if gated else 0
+        scratch = torch.empty(plan.scratch.n, dtype=plan.dtype)
+        dy, dx = plan.tiles(n), plan.tiles(0) if input_grad else None
+        sizes = [size for layer in layers for size in (layer.topology.n_links, layer.topology.n_out)]
+        room, sums = plan.sums(sizes)
         values = _values(layers, plan, by_output=False)
-        dvalue_rows = [plan.rows(d, layer.topology.n_links) for d, layer in zip(dvalues, layers, strict=True)]
-        table = [
-            [
-                (
-                    layer.topology.n_in,
-                    *layer.topology.addresses[:2],
-                    values[index].data_ptr(),
-                    *activations[index][part],
-                    *grads[index + 1][part],
-                    *grads[index][part],
-                    dvalue_rows[index][part],
-                    below[index][part],
-                    index > 0 and layers[index - 1].relu,
-                )
-                for index, layer in enumerate(layers)
-            ]
-            for part in range(plan.n_parts)
+
+        table = np.empty((plan.n_parts, n, BACKWARD_COLUMNS), np.int64)
+        table[:, :, :B_X] = [
+            (layer.topology.n_in, *layer.topology.addresses[:2], value.data_ptr())
+            for layer, value in zip(layers, values, strict=True)
         ]
-        tables, kernel = np.array(table, np.int64), backward_kernel(plan.lanes, plan.nbytes)
-        plan.run(lambda part, low, high: kernel(tables[part], low, high))
-        del scratch
+        table[:, :, B_X], table[:, :, B_X_PITCH] = block.data_ptr() + plan.kept.first, plan.kept.pitch
+        if ready:
+            table[:, 0, B_X] = saved[1].data_ptr()
+        table[:, 1:, B_DX] = table[:, :-1, B_DY] = scratch.data_ptr() + plan.scratch.first
+        table[:, 1:, B_DX_PITCH] = table[:, :-1, B_DY_PITCH] = plan.scratch.pitch
+        table[:, 0, B_DX], table[:, 0, B_DX_PITCH] = 0 if dx is None else dx.data_ptr(), plan.tile_bytes(0)
+        table[:, -1, B_DY], table[:, -1, B_DY_PITCH] = dy.data_ptr(), plan.tile_bytes(n)
+        table[:, :, B_DVALUES] = sums[:, ::2]
+        table[:, 0, B_DBIAS_IN], table[:, 1:, B_DBIAS_IN] = 0, sums[:, 1:-1:2]
+        table[:, :, B_GATE] = [False, *(layer.relu for layer in layers[:-1])]
+        kernel = backward_kernel(plan.lanes, plan.nbytes)
+        pack = _packer(plan, n, grad.to(plan.dtype), dy.data_ptr(), gate, sums[:, -1].tolist())
+
+        def launch(part: int, low: int, high: int) -> None:
+            pack(part, low, high)
+            kernel(table[part], low, high)
+
+        plan.run(launch)
+        parts = plan.added(room, sizes)
         pairs = [
-            (_summed(plan, dvalue, layer.values), None if dbias is None else _summed(plan, dbias, layer.values))
-            for dvalue, dbias, layer in zip(dvalues, dbiases, layers, strict=True)
+            (_like(parts[2 * index], layer.values), None if layer.bias is None else _like(parts[2 * index + 1], layer.bias))
+            for index, layer in enumerate(layers)
         ]
         if dx is None:
             return None, pairs
@@ -152,17 +164,18 @@ def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
     return plan.whole and x.stride() == (1, plan.lanes) and x.data_ptr() % 64 == 0
 
 
-def _pack(
+def _packer(
     plan: Plan, index: int, x: torch.Tensor, tiles: int, gate: int = 0, sums: Sequence[int] | None = None
-) -> None:
-    """Cut `x`, (B, features), into the tiles at an address; `sums` are addresses of each part's sum over samples."""
+) -> Callable[[int, int, int], None]:
+    """Return what cuts a part of `x`, (B, features), into tiles; `sums` are addresses for each part's sum over samples."""
     kernel = pack_kernel(plan.lanes, plan.nbytes)
     source, strides, batch, features = x.data_ptr(), x.stride(), plan.batch, plan.widths[index]
 
-    def launch(part: int, low: int, high: int) -> None:
+    def pack(part: int, low: int, high: int) -> None:
         kernel(source, *strides, batch, features, tiles, gate, sums[part] if sums else 0, low, high)
 
-    plan.run(launch)
+    pack.source = x  # type: ignore[attr-defined]
+    return pack
 
 
 def _unpack(plan: Plan, index: int, tiles: torch.Tensor) -> torch.Tensor:
@@ -195,6 +208,5 @@ def _as(tensor: Any, dtype: torch.dtype) -> Any:
     return tensor.detach().to(dtype).contiguous()
 
 
-def _summed(plan: Plan, parts: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    total = parts if plan.n_parts == 1 else parts.sum(0)
-    return total if total.dtype == like.dtype else total.to(like.dtype)
+def _like(grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    return grad if grad.dtype == parameter.dtype else grad.to(parameter.dtype)

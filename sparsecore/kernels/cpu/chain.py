@@ -35,13 +35,7 @@ from sparsecore.kernels.cpu.simd import (
     zero,
 )
 
-__all__ = [
-    "LANES",
-    "backward_kernel",
-    "forward_kernel",
-    "pack_kernel",
-    "unpack_kernel",
-]
+__all__ = ["LANES", "backward_kernel", "forward_kernel", "pack_kernel", "unpack_kernel"]
 
 #: Tile widths that exist; a batch is cut into tiles of one of them.
 LANES = (4, 8, 16, 32, 64)
@@ -49,10 +43,12 @@ LANES = (4, 8, 16, 32, 64)
 
 # Columns of the forward table, one row per layer.
 F_N_OUT, F_ROW_PTR, F_ROW_COLS, F_ROW_ORDER, F_VALUES, F_BIAS, F_RELU, F_X, F_X_PITCH, F_Y, F_Y_PITCH = range(11)
+FORWARD_COLUMNS = 11
 
 # Columns of the backward table. DX is 0 where no input gradient is wanted; GATE is 1 behind a relu.
 B_N_IN, B_COL_PTR, B_ROWS, B_VALUES, B_X, B_X_PITCH, B_DY, B_DY_PITCH, B_DX, B_DX_PITCH = range(10)
 B_DVALUES, B_DBIAS_IN, B_GATE = range(10, 13)
+BACKWARD_COLUMNS = 13
 
 
 @cache

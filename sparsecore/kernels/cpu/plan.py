@@ -1,24 +1,45 @@
-"""How a batch is cut into tiles and threads, and where every activation of a chain lies."""
+"""How a batch runs through a chain: tiles, threads, and where in memory every activation and gradient lies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
 
+from sparsecore._typing import Int64Array
 from sparsecore.kernels.cpu.chain import LANES
 from sparsecore.kernels.cpu.threads import run_parts
 
-__all__ = ["Place", "Plan", "plan_batch"]
-
-#: Where part p of a chain finds an activation: address of its first tile, and bytes from tile to tile.
-Place = tuple[int, int]
+__all__ = ["Block", "Plan", "plan_batch"]
 
 #: Bytes of a cache line; every activation starts on one.
 _ALIGNMENT = 64
+
+#: Narrowest tile that threads are given: below it the vector registers are half empty.
+_THREAD_LANES = 16
+
+
+@dataclass(frozen=True)
+class Block:
+    """Layout of several activations in one piece of memory.
+
+    Attributes
+    ----------
+    n : int
+        Floats in all.
+    first : array, int64, (n_parts, n_activations)
+        Byte offset of the first tile that a part sees.
+    pitch : array, int64, (n_activations,)
+        Bytes from tile to tile; 0 where one tile per part is used again and again.
+    """
+
+    n: int
+    first: Int64Array
+    pitch: Int64Array
 
 
 @dataclass(frozen=True)
@@ -61,9 +82,9 @@ class Plan:
         return self.n_tiles == 1 and self.lanes == self.batch
 
     @cached_property
-    def tile_bytes(self) -> list[int]:
-        """Bytes of one tile of every activation."""
-        return [width * self.lanes * self.nbytes for width in self.widths]
+    def reuses_values(self) -> bool:
+        """Whether some part has several tiles, so that values are read more than once."""
+        return self.n_tiles > self.n_parts
 
     @cached_property
     def ranges(self) -> list[tuple[int, int]]:
@@ -71,53 +92,31 @@ class Plan:
         edges = [part * self.n_tiles // self.n_parts for part in range(self.n_parts + 1)]
         return list(pairwise(edges))
 
+    def tile_bytes(self, index: int) -> int:
+        """Bytes of one tile of activation `index`."""
+        return self.widths[index] * self.lanes * self.nbytes
+
     def tiles(self, index: int) -> torch.Tensor:
         """Return room for activation `index` of all samples: (n_tiles, width, lanes)."""
         return torch.empty((self.n_tiles, self.widths[index], self.lanes), dtype=self.dtype)
 
-    def place(self, index: int, address: int) -> list[Place]:
-        """Return the places, one per part, of activation `index` that lies whole at `address`."""
-        return [(address, self.tile_bytes[index])] * self.n_parts
+    @cached_property
+    def kept(self) -> Block:
+        """Layout of all activations but the outputs, of all samples."""
+        return self._block(range(len(self.widths) - 1), whole=True)
 
-    def room(self, indices: range, *, whole: bool) -> tuple[torch.Tensor, list[list[Place]]]:
-        """Return one block for several activations, and the places of each.
+    @cached_property
+    def scratch(self) -> Block:
+        """Layout of the activations inside the chain, one tile per part; the inputs and outputs lie elsewhere."""
+        return self._block(range(1, len(self.widths) - 1), whole=False)
 
-        Parameters
-        ----------
-        indices : range
-            Which activations.
-        whole : bool
-            Room for all tiles; otherwise for one tile per part, used again and again.
-        """
-        block = torch.empty(sum(self._padded(indices, whole=whole)) // self.nbytes, dtype=self.dtype)
-        return block, self.places(block, indices, whole=whole)
-
-    def places(self, block: torch.Tensor, indices: range, *, whole: bool) -> list[list[Place]]:
-        """Return the places of every activation in a block that `room` gave for the same arguments."""
-        places: list[list[Place]] = []
-        sizes = self._padded(indices, whole=whole)
-        for index, first in zip(indices, accumulate(sizes, initial=block.data_ptr()), strict=False):
-            tile = self.tile_bytes[index]
-            places.append(
-                [(first, tile)] * self.n_parts if whole else [(first + p * tile, 0) for p in range(self.n_parts)]
-            )
-        return places
-
-    def _padded(self, indices: range, *, whole: bool) -> list[int]:
-        """Return the bytes of each activation, rounded up so that the next one is aligned."""
+    def _block(self, indices: range, *, whole: bool) -> Block:
+        sizes = np.array([self.tile_bytes(index) for index in indices], np.int64)
         copies = self.n_tiles if whole else self.n_parts
-        return [-(-self.tile_bytes[index] * copies // _ALIGNMENT) * _ALIGNMENT for index in indices]
-
-    def partial(self, n: int) -> torch.Tensor:
-        """Return room for one sum over samples per part: (n,) for one part, else (n_parts, n)."""
-        return torch.empty(n if self.n_parts == 1 else (self.n_parts, n), dtype=self.dtype)
-
-    def rows(self, tensor: torch.Tensor | None, n: int) -> list[int]:
-        """Return the address of each part's row of what `partial` gave; zeros for ``None``."""
-        if tensor is None:
-            return [0] * self.n_parts
-        address = tensor.data_ptr()
-        return [address + part * n * self.nbytes for part in range(self.n_parts)]
+        padded = [-(-int(size) * copies // _ALIGNMENT) * _ALIGNMENT for size in sizes]
+        starts = np.array(list(accumulate(padded, initial=0))[: len(padded)], np.int64)
+        own = np.arange(self.n_parts)[:, None] * (0 if whole else sizes)
+        return Block(sum(padded) // self.nbytes, starts + own, sizes if whole else np.zeros_like(sizes))
 
     def run(self, launch: Callable[[int, int, int], None]) -> None:
         """Call ``launch(part, tile_low, tile_high)`` for every part, on as many threads."""
@@ -130,10 +129,21 @@ class Plan:
 
         run_parts([bind(part) for part in range(self.n_parts)])
 
+    def sums(self, sizes: Sequence[int]) -> tuple[torch.Tensor, Int64Array]:
+        """Return room for sums over samples, (n_parts, total), and addresses, (n_parts, len(sizes)), of each of them."""
+        room = torch.empty((self.n_parts, sum(sizes)), dtype=self.dtype)
+        offsets = np.array(list(accumulate(sizes, initial=0)), np.int64) * self.nbytes
+        return room, room.data_ptr() + offsets[:-1] + np.arange(self.n_parts)[:, None] * offsets[-1]
+
+    def added(self, room: torch.Tensor, sizes: Sequence[int]) -> tuple[torch.Tensor, ...]:
+        """Return the sums over all parts, in the order of `sizes`."""
+        return (room[0] if self.n_parts == 1 else room.sum(0)).split(list(sizes))
+
 
 @lru_cache(maxsize=1024)
 def plan_batch(batch: int, widths: tuple[int, ...], max_parts: int, dtype: torch.dtype) -> Plan:
     """Return the cut of a batch into tiles of a supported width and at most `max_parts` threads."""
-    lanes = next((width for width in LANES if width >= batch), LANES[-1])
+    wanted = batch if max_parts == 1 else max(_THREAD_LANES, -(-batch // max_parts))
+    lanes = next((width for width in LANES if width >= min(wanted, batch)), LANES[-1])
     n_tiles = -(-batch // lanes)
     return Plan(batch, widths, lanes, max(1, min(max_parts, n_tiles)), dtype)

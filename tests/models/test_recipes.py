@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sparsecore import generators, kernels
+from sparsecore.errors import CheckpointError, ConfigError, SparseCoreError, UnknownNameError
+from sparsecore.evolution import methods
+from sparsecore.io import RunFolder
+from sparsecore.models import recipes
+from sparsecore.models.data import ImageData
+from sparsecore.models.recipes import DENSE, ImageRun
+from sparsecore.nn import sparse_layers
+
+
+def noise(n: int = 60) -> ImageData:
+    draw = np.random.default_rng(0)
+    y = np.arange(n, dtype=np.int64) % 3
+    x = (draw.standard_normal((n, 16)) + y[:, None]).astype(np.float32)
+    return ImageData("noise", x, y, x, y, 3, (0.0,), (1.0,))
+
+
+SMALL = ImageRun(hidden=(32, 16), density=0.2, epochs=3, batch_size=20, threads=1)
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay_as_they_were() -> object:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+    kernels.set_num_threads(None)
+
+
+def test_a_run_is_the_same_after_a_trip_through_json() -> None:
+    run = dataclasses.replace(SMALL, zeta=0.2, holdout=5)
+    assert ImageRun.from_dict(json.loads(json.dumps(run.as_dict()))) == run
+    with pytest.raises(CheckpointError, match="image run"):
+        ImageRun.from_dict({"epoch": 3})
+
+
+@pytest.mark.parametrize("method", [*methods.names(), DENSE])
+def test_every_registered_method_trains_and_resumes_to_the_bit(method: str, tmp_path: Path) -> None:
+    config, data = dataclasses.replace(SMALL, method=method), noise()
+    recipes.warm_up(config)
+    whole = recipes.run(config, data, folder=recipes.create_folder(tmp_path / "whole", config))
+    folder = recipes.create_folder(tmp_path / "cut", config)
+    recipes.build(config, data).run([folder], until=1)
+    resumed = recipes.resume(folder, data)
+    assert (resumed.accuracy_last, resumed.links) == (whole.accuracy_last, whole.links)
+    losses = [[record.train_loss for record in RunFolder(tmp_path / run).metrics()] for run in ("whole", "cut")]
+    assert losses[0] == losses[1]
+    assert RunFolder(tmp_path / "cut").topologies("after") == RunFolder(tmp_path / "whole").topologies("after")
+
+
+@pytest.mark.parametrize("topology", generators.names())
+def test_every_registered_generator_builds_the_first_links(topology: str) -> None:
+    config = dataclasses.replace(SMALL, method="static", topology=topology)
+    layers = sparse_layers(recipes.build(config, noise()).model).values()
+    assert [layer.topology.n_links for layer in layers] == [round(0.2 * 32 * 16), round(0.2 * 16 * 32)]
+
+
+def test_set_starts_uniform_and_the_others_from_correlations() -> None:
+    links = {}
+    for method in ("set", "static", "chts"):
+        model = recipes.build(dataclasses.replace(SMALL, method=method), noise()).model
+        links[method] = next(iter(sparse_layers(model).values())).topology
+    assert links["static"] == links["chts"] != links["set"]
+
+
+def test_the_defaults_are_those_of_the_papers() -> None:
+    run = ImageRun()
+    assert (run.hidden, run.density, run.epochs, run.batch_size) == ((1568,) * 3, 0.01, 100, 32)
+    assert (run.lr, run.lr_end, run.momentum, run.weight_decay) == (0.025, 2.5e-4, 0.9, 5e-4)
+
+
+def test_options_reach_the_rule() -> None:
+    config = dataclasses.replace(SMALL, removal="relative_importance", predictor="ch3_l3n", zeta=0.4, every=2)
+    evolution = recipes.build(config, noise()).evolution
+    assert evolution is not None
+    assert evolution.rule is not None
+    assert (type(evolution.rule.removal).__name__, type(evolution.rule.predictor).__name__) == (
+        "RelativeImportance",
+        "CH3L3n",
+    )
+    assert (evolution.every, evolution.rule.zeta(0)) == (2, 0.4)
+    config = dataclasses.replace(config, zeta_schedule="cosine")
+    evolution = recipes.build(config, noise()).evolution
+    assert evolution is not None
+    assert evolution.rule is not None
+    assert [round(evolution.rule.zeta(step), 6) for step in (0, 9)] == [0.4, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"method": "stati"}, UnknownNameError, "'static'"),
+        ({"density": 1.0}, ConfigError, "'dense'"),
+        ({"density": 0.0}, ConfigError, "Expected density"),
+        ({"method": "dense", "zeta": 0.3}, ConfigError, "zeta"),
+        ({"method": "set", "predictor": "random"}, ConfigError, "predictor"),
+        ({"zeta_schedule": "linear"}, UnknownNameError, "zeta schedule"),
+        ({"lr": -1.0}, ConfigError, "Expected lr"),
+        ({"momentum": 1.5}, ConfigError, "Expected momentum"),
+        ({"threads": 0}, ConfigError, "Expected threads"),
+        ({"batch_size": 0}, ConfigError, "Expected batch_size"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_before_anything_is_loaded(
+    options: dict[str, object], error: type[SparseCoreError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        dataclasses.replace(SMALL, **options)  # type: ignore[arg-type]
+
+
+def test_the_number_of_threads_is_written_down(tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, threads=None)
+    threads = recipes.read_config(recipes.create_folder(tmp_path / "run", config)).threads
+    assert threads is not None
+    assert threads >= 1
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="image run"):
+        recipes.read_config(RunFolder.create(tmp_path, {"a": 1}))
+
+
+@pytest.mark.slow
+def test_full_mnist_reaches_the_accuracy_of_the_papers(data_folder: Path) -> None:
+    config = ImageRun(data="mnist", data_dir=str(data_folder))
+    data = recipes.load_data(config)
+    recipes.warm_up(config)
+    summary = recipes.run(config, data)
+    assert summary.accuracy_last >= 0.985
