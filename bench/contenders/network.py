@@ -93,7 +93,9 @@ def adam_step(model: nn.Module, params: Sequence[torch.Tensor] | None = None) ->
     return step
 
 
-def _stack(layers: Sequence[Links], make: Callable[[Links], nn.Module], container: type[nn.Sequential]) -> nn.Sequential:
+def _stack(
+    layers: Sequence[Links], make: Callable[[Links], nn.Module], container: type[nn.Sequential]
+) -> nn.Sequential:
     modules: list[nn.Module] = []
     for layer in layers:
         modules += [make(layer), nn.ReLU()]
@@ -160,7 +162,7 @@ class _StitchedProduct(torch.autograd.Function):
     """torch's CSR kernels put together by hand around a 1-D value parameter."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, values: torch.Tensor, pattern: Any) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, values: torch.Tensor, pattern: Any) -> Any:
         ctx.save_for_backward(x, values)
         ctx.pattern = pattern
         row_ptr, row_cols, order, _, _, shape = pattern
@@ -194,7 +196,9 @@ class _StitchedLinear(nn.Module):
 
 @register("torch CSR stitched")
 def _stitched(layers: Sequence[Links]) -> Contender:
-    model = _stack(layers, lambda la: _dense_linear(la) if la.topology.density == 1.0 else _StitchedLinear(la), nn.Sequential)
+    model = _stack(
+        layers, lambda la: _dense_linear(la) if la.topology.density == 1.0 else _StitchedLinear(la), nn.Sequential
+    )
     return Contender("torch CSR stitched", model, adam_step(model))
 
 
@@ -218,7 +222,9 @@ class _CsrLinear(nn.Module):
 
 @register("torch CSR autograd")
 def _csr(layers: Sequence[Links]) -> Contender:
-    model = _stack(layers, lambda la: _dense_linear(la) if la.topology.density == 1.0 else _CsrLinear(la), nn.Sequential)
+    model = _stack(
+        layers, lambda la: _dense_linear(la) if la.topology.density == 1.0 else _CsrLinear(la), nn.Sequential
+    )
     csr = [module.weight for module in model if isinstance(module, _CsrLinear)]
     moments = [[torch.zeros_like(weight.values()) for _ in range(2)] for weight in csr]
     inner = adam_step(model)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sparsecore._typing import BoolArray, Int64Array
+from sparsecore._typing import BoolArray, IndexArray, Int64Array
 from sparsecore.errors import ShapeError
 from sparsecore.storage import Topology
 
@@ -71,7 +71,7 @@ def active_neurons(topologies: Sequence[Topology]) -> list[BoolArray]:
     return [*active, topologies[-1].out_degrees > 0]
 
 
-def _touched(index: Int64Array, n: int) -> BoolArray:
+def _touched(index: IndexArray, n: int) -> BoolArray:
     flags = np.zeros(n, np.bool_)
     flags[index] = True
     return flags

@@ -94,7 +94,9 @@ class Report:
 
     def __str__(self) -> str:
         """Show a table, one line per layer."""
-        head = f"{'layer':<20} {'shape':>15} {'links':>10} {'density':>9} {'active in/out':>15} {'ITOP':>7} {'overlap':>8}"
+        head = (
+            f"{'layer':<20} {'shape':>15} {'links':>10} {'density':>9} {'active in/out':>15} {'ITOP':>7} {'overlap':>8}"
+        )
         lines = [f"step {self.step}, {self.updates} updates, ANP {self.anp:.1%}", head]
         for layer in self.layers:
             shape = f"{layer.shape[0]} x {layer.shape[1]}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecore._typing import BoolArray, Float64Array, FloatArray, Int64Array
-from sparsecore.errors import ConfigError, DataError, ShapeError, SignalError, check_count
+from sparsecore.errors import ConfigError, DataError, DtypeError, ShapeError, SignalError, check_count
 
 __all__ = ["Batches", "correlation_tiles"]
 
@@ -174,10 +174,13 @@ def _moments(features: NDArray[Any] | Batches) -> _Moments:
 def _chunks(features: NDArray[Any] | Batches) -> Iterator[NDArray[Any]]:
     """Yield the samples in arrays of a fixed number of rows, the last one shorter."""
     waiting: list[NDArray[Any]] = []
-    n_waiting = 0
+    n_waiting, first = 0, None
     for batch in [features] if isinstance(features, np.ndarray) else features:
-        if batch.ndim != 2 or (waiting and batch.shape[1] != waiting[0].shape[1]):
-            raise ShapeError(f"Expected batches of shape (B, n_features), n_features fixed. Got {batch.shape}.")
+        first = batch if first is None else first
+        if batch.shape[1:] != first.shape[1:]:
+            raise ShapeError(f"Expected batches of {first.shape[1]} features, like the first. Got {batch.shape[1]}.")
+        if batch.dtype != first.dtype or batch.dtype.kind not in "biuf":
+            raise DtypeError(f"Expected batches of one real type, {first.dtype} like the first. Got {batch.dtype}.")
         start = 0
         while n_waiting + batch.shape[0] - start >= _CHUNK:
             end = start + _CHUNK - n_waiting

@@ -18,8 +18,8 @@ def _csr(topology: Topology, values: torch.Tensor, *, transposed: bool) -> torch
     else:
         pointers, columns, shape = topology.row_ptr, topology.row_cols, topology.shape
         values = values[torch.tensor(topology.row_order, dtype=torch.int64, device=values.device)]
-    index = [torch.tensor(a.astype(np.int64), device=values.device) for a in (pointers, columns)]
-    return torch.sparse_csr_tensor(*index, values, size=shape, check_invariants=False)
+    ptr, col = (torch.tensor(a.astype(np.int64), device=values.device) for a in (pointers, columns))
+    return torch.sparse_csr_tensor(ptr, col, values, size=shape, check_invariants=False)
 
 
 class TorchBackend(PrimitiveBackend):
@@ -38,5 +38,5 @@ class TorchBackend(PrimitiveBackend):
     def sddmm(self, topology: Topology, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return the entries of ``x.T @ grad`` at the links, in input-major order."""
         pattern = _csr(topology, grad.new_zeros(topology.n_links), transposed=True)
-        sampled = torch.sparse.sampled_addmm(pattern, x.t().contiguous(), grad.contiguous())
+        sampled: torch.Tensor = torch.sparse.sampled_addmm(pattern, x.t().contiguous(), grad.contiguous())
         return sampled.values()

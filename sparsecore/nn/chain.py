@@ -23,7 +23,8 @@ ELEMENTWISE = (
 class SparseSequential(nn.Sequential):
     """`nn.Sequential` that runs neighbouring `SparseLinear` and `ReLU` modules in one kernel call and autograd node.
 
-    The result is that of `nn.Sequential`. Modules that carry hooks are called one by one, so hooks see what they expect.
+    The result is that of `nn.Sequential`. Modules that carry hooks are called one by one, so hooks see what
+    they expect.
 
     Examples
     --------
@@ -81,7 +82,7 @@ def find_chains(model: nn.Module) -> list[list[SparseLinear]]:
     chains: list[list[SparseLinear]] = []
     for module in model.modules():
         if callable(getattr(module, "sparse_chains", None)):
-            chains += module.sparse_chains()
+            chains += module.sparse_chains()  # type: ignore[operator]
         elif isinstance(module, nn.Sequential):
             chains += _runs(module)
     seen = {id(layer) for chain in chains for layer in chain}

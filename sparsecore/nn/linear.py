@@ -135,7 +135,7 @@ class SparseLinear(nn.Module):
         )
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        super()._save_to_state_dict(destination, prefix, keep_vars)
         for name in _STORED:
             destination[prefix + name] = torch.from_numpy(getattr(self._topology, name).copy())
 
@@ -150,7 +150,7 @@ class SparseLinear(nn.Module):
                 self.adopt(topology, values)
         else:
             missing.extend(prefix + name for name in _STORED if prefix + name not in state_dict)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *args)
         for name in _STORED:
             if prefix + name in unexpected:
                 unexpected.remove(prefix + name)

@@ -111,7 +111,9 @@ def _matches(pattern: str, modules: dict[str, nn.Module], linear: dict[str, nn.L
         raise ConfigError(f"Expected a pattern that matches a module. Got {pattern!r}. Linear: {', '.join(linear)}.")
     kinds = sorted({type(modules[name]).__name__ for name in hits})
     if kinds == ["SparseLinear"]:
-        raise ConfigError(f"Expected dense linear layers. Got {pattern!r}, which is sparse already. Remove the pattern.")
+        raise ConfigError(
+            f"Expected dense linear layers. Got {pattern!r}, which is sparse already. Remove the pattern."
+        )
     raise ConfigError(
         f"Expected linear layers. Got {pattern!r}, which matches only {', '.join(kinds)}. "
         "Only nn.Linear has links; name its path, e.g. 'encoder.*.fc1'."

@@ -28,7 +28,7 @@ class _SparseChain(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         backend, patterns, notes, n_saved, dtype = ctx.chain
         tensors = ctx.saved_tensors

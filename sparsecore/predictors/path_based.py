@@ -14,7 +14,7 @@ from sparsecore.predictors.protocol import ScoreBlock, Signals, register
 from sparsecore.predictors.rows import RowScorer
 from sparsecore.storage import Topology
 
-__all__ = ["CH2L3p", "CH3L3p", "CH31L3p", "CNL3", "RAL3"]
+__all__ = ["CNL3", "RAL3", "CH2L3p", "CH3L3p", "CH31L3p"]
 
 _CH = "Muscoloni et al., Adaptive network automata modelling of complex networks (2022)"
 

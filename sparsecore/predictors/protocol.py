@@ -44,7 +44,9 @@ class Signals:
     def require(signals: Signals | None) -> Signals:
         """Return `signals`, or raise `SignalError` if there are none."""
         if signals is None:
-            raise SignalError("Expected signals=Signals(inputs, grad_outputs). Got none. This predictor reads gradients.")
+            raise SignalError(
+                "Expected signals=Signals(inputs, grad_outputs). Got none. This predictor reads gradients."
+            )
         return signals
 
 

@@ -50,10 +50,7 @@ class Random:
         n = min(n, n_missing)
         if n == 0:
             return np.zeros(0, np.int64)
-        if 2 * n > n_missing:
-            ranks = draw.permutation(n_missing)[:n]
-        else:
-            ranks = _distinct(draw, n_missing, n)
+        ranks = draw.permutation(n_missing)[:n] if 2 * n > n_missing else _distinct(draw, n_missing, n)
         # The k-th missing link lies behind as many links as have at most k missing links before them.
         linked = np.sort(topology.link_ids)
         missing_before = linked - np.arange(linked.size)

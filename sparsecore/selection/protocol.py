@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from sparsecore._typing import FloatArray, Int64Array
+from sparsecore._typing import Float64Array, FloatArray, Int64Array
 from sparsecore.errors import ConfigError, ShapeError, check_count
 from sparsecore.predictors import Predictor, Random, Signals
 from sparsecore.registry import Registry
@@ -30,7 +30,7 @@ class Selection(Protocol):
         ...
 
 
-def checked_importance(importance: FloatArray, n_keep: int) -> FloatArray:
+def checked_importance(importance: FloatArray, n_keep: int) -> Float64Array:
     """Return `importance` as float64, or raise if it is not a finite non-negative vector of at least `n_keep`."""
     values = np.asarray(importance, np.float64)
     if values.ndim != 1:
@@ -46,7 +46,7 @@ def checked_importance(importance: FloatArray, n_keep: int) -> FloatArray:
 
 
 def fill_uniformly(topology: Topology, chosen: Int64Array, n: int, seed: int) -> Int64Array:
-    """Return `chosen` and, if these are fewer than `n`, uniformly drawn other missing links, int64, (min(n, missing),)."""
+    """Return `chosen` and, if fewer than `n`, uniformly drawn other missing links, int64, (min(n, missing),)."""
     if chosen.size >= n:
         return chosen
     taken = Topology.from_ids(np.concatenate([topology.link_ids, chosen]), topology.shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsecore._typing import Float64Array, FloatArray, Int64Array
+from sparsecore._typing import BoolArray, Float64Array, FloatArray, Int64Array
 from sparsecore.errors import check_positive
 from sparsecore.kernels.cpu.select import log_exponentials
 from sparsecore.predictors import Predictor, Sampler, Signals
@@ -77,16 +77,16 @@ class Soft:
 
     def _keys(self, ids: Int64Array, scores: Float64Array, seed: int) -> Float64Array:
         """Return the key of each id; a pure function of seed, id and score. Zeros get keys above all others."""
-        noise = log_exponentials(np.uint64(seed), ids)
+        noise: Float64Array = log_exponentials(np.uint64(seed), ids)
         positive = scores > 0
-        keys = noise - self.temperature * np.log(scores, out=np.zeros(scores.size), where=positive)
+        keys: Float64Array = noise - self.temperature * np.log(scores, out=np.zeros(scores.size), where=positive)
         # Zeros keep a finite order among themselves: their noise spans less than 100.
         keys[~positive] = np.finfo(np.float64).max / 2 + (noise[~positive] + 64.0) * 1e300
         return keys
 
 
-def _in_sorted(values: Int64Array, ids: Int64Array) -> FloatArray:
+def _in_sorted(values: Int64Array, ids: Int64Array) -> BoolArray:
     at = np.searchsorted(values, ids)
     hit = at < values.size
     hit[hit] = values[at[hit]] == ids[hit]
-    return hit
+    return np.asarray(hit, np.bool_)

@@ -38,8 +38,8 @@ class Top:
     ) -> Int64Array:
         """Return the `n` missing links of highest score, best first, int64; then uniform ones where scores run out.
 
-        A predictor that cannot tell missing links apart would always give the first ones: with constant scores, as those
-        of `Random`, use `Soft`.
+        A predictor that cannot tell missing links apart would always give the first ones: with constant scores, as
+        those of `Random`, use `Soft`.
         """
         best = Smallest(n)
         for block in predictor.stream(topology, signals=signals):

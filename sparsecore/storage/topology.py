@@ -165,7 +165,8 @@ class Topology:
     @cached_property
     def cols(self) -> Int32Array:
         """Input neuron of every link, int32, (n_links,), in input-major order."""
-        return _frozen(np.repeat(np.arange(self.n_in, dtype=np.int32), np.diff(self.col_ptr)), np.int32)
+        cols: Int32Array = _frozen(np.repeat(np.arange(self.n_in, dtype=np.int32), np.diff(self.col_ptr)), np.int32)
+        return cols
 
     @property
     def keys(self) -> Int64Array:
@@ -203,7 +204,8 @@ class Topology:
     @cached_property
     def out_degrees(self) -> Int64Array:
         """Links of every output neuron, int64, (n_out,)."""
-        return _frozen(np.bincount(self.rows, minlength=self.n_out), np.int64)
+        degrees: Int64Array = _frozen(np.bincount(self.rows, minlength=self.n_out), np.int64)
+        return degrees
 
     @property
     def in_degrees(self) -> Int64Array:

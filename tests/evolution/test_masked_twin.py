@@ -59,7 +59,9 @@ class MaskedTwin:
 
 
 class EngineAgainstTwin(RuleBasedStateMachine):
-    @initialize(optimizer=st.sampled_from(sorted(OPTIMIZERS)), method=st.sampled_from(sorted(METHODS)), seed=st.integers(0, 99))
+    @initialize(
+        optimizer=st.sampled_from(sorted(OPTIMIZERS)), method=st.sampled_from(sorted(METHODS)), seed=st.integers(0, 99)
+    )
     def start(self, optimizer, method, seed):
         self.make_optimizer, self.make_method = OPTIMIZERS[optimizer], METHODS[method]
         self.build(seed)

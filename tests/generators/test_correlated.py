@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsecore.errors import ConfigError, DataError, ShapeError, SignalError
+from sparsecore.errors import ConfigError, DataError, DtypeError, ShapeError, SignalError
 from sparsecore.generators import CSTI, calibration
 
 
@@ -182,8 +182,14 @@ def test_samples_that_change_between_passes_are_noticed():
 
 
 def test_batches_of_different_widths_are_refused():
-    with pytest.raises(ShapeError, match=r"Got \(3, 5\)"):
+    with pytest.raises(ShapeError, match=r"Expected batches of 4 features, like the first. Got 5"):
         CSTI.from_loader([np.ones((3, 4)), np.ones((3, 5))])((8, 8), 3, seed=0)
+
+
+@pytest.mark.parametrize("dtypes", [(np.uint8, np.float32), (np.float32, np.float64), (complex, complex)])
+def test_batches_of_different_or_unreal_types_are_refused(dtypes):
+    with pytest.raises(DtypeError, match="Expected batches of one real type"):
+        CSTI.from_loader([np.ones((3, 4), dtype) for dtype in dtypes])((8, 8), 3, seed=0)
 
 
 def test_missing_data_raises_and_says_what_to_pass():

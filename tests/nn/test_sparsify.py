@@ -23,7 +23,9 @@ def test_every_linear_layer_but_the_last_becomes_sparse():
 
 
 def test_patterns_choose_the_layers():
-    model = sparsify(nn.ModuleDict({"mlp": network(), "head": network()}), density=0.1, include=["mlp.*"], exclude=["*.4"])
+    model = sparsify(
+        nn.ModuleDict({"mlp": network(), "head": network()}), density=0.1, include=["mlp.*"], exclude=["*.4"]
+    )
     assert [name for name, m in model.named_modules() if isinstance(m, SparseLinear)] == ["mlp.0", "mlp.2"]
 
 

@@ -1,7 +1,7 @@
 """Chi-square tests of every sampler against exact probabilities.
 
-Each test fails by chance with probability below 1e-4 for a fresh seed; seeds are fixed here. With 20 tests the family-wise
-false-alarm rate of a run on fresh seeds (`SPARSECORE_FRESH_SEEDS=1`) is below 0.2%.
+Each test fails by chance with probability below 1e-4 for a fresh seed; seeds are fixed here. With 20 tests the
+family-wise false-alarm rate of a run on fresh seeds (`SPARSECORE_FRESH_SEEDS=1`) is below 0.2%.
 """
 
 import os
@@ -77,9 +77,9 @@ def test_two_draws_follow_successive_sampling(name):
 
 @pytest.mark.parametrize("budget", [0, 1])
 @pytest.mark.parametrize("name", NODE_BASED)
-def test_the_law_holds_when_the_stream_takes_over_from_the_sampler(monkeypatch, name, budget):
+def test_the_law_holds_when_the_stream_takes_over_from_the_sampler(name, budget):
     topology = LAYERS["nearly full"]
-    ids, scores = exact(name, topology)
+    ids, _ = exact(name, topology)
     predictor = predictors.get(name, proposals_per_link=budget)
     n = max(1, ids.size // 2)
     times_drawn = np.zeros(ids.size)

@@ -18,7 +18,7 @@ __all__ = ["CHTs"]
 
 @methods.register(
     "chts",
-    paper="Zhang et al., Brain network science modelling of sparse neural networks enables Transformers and LLMs (2025)",
+    paper="Zhang et al., Brain network science modelling of sparse neural networks (2025)",
     equation="remove softly by weight, percolate, regrow missing links with probability ∝ CH2-L3n",
 )
 def CHTs(
@@ -50,8 +50,8 @@ def CHTs(
     removal : Removal, optional
         Importance of links; the weight magnitude when missing.
     temperature : float or Schedule, optional
-        Temperature of the soft removal; rises linearly from 1 to 3 over `steps` when missing (published MLP recipe), and
-        is 1 without `steps`.
+        Temperature of the soft removal; rises linearly from 1 to 3 over `steps` when missing (published MLP recipe),
+        and is 1 without `steps`.
     predictor : Predictor, optional
         Scores of missing links; CH2-L3n when missing.
     percolate : bool

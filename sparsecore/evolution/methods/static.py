@@ -15,7 +15,7 @@ __all__ = ["Static"]
 def Static(
     model: nn.Module, optimizer: torch.optim.Optimizer, *, every: int = 1, steps: int | None = None, seed: int = 0
 ) -> Evolution:
-    """Static sparse training (SST): links are never replaced.
+    """Train without evolution (SST): links are never replaced.
 
     Parameters
     ----------

@@ -143,7 +143,10 @@ class NumbaBackend:
         plan.run(launch)
         parts = plan.added(room, sizes)
         pairs = [
-            (_like(parts[2 * index], layer.values), None if layer.bias is None else _like(parts[2 * index + 1], layer.bias))
+            (
+                _like(parts[2 * index], layer.values),
+                None if layer.bias is None else _like(parts[2 * index + 1], layer.bias),
+            )
             for index, layer in enumerate(layers)
         ]
         if dx is None:
@@ -167,7 +170,7 @@ def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
 def _packer(
     plan: Plan, index: int, x: torch.Tensor, tiles: int, gate: int = 0, sums: Sequence[int] | None = None
 ) -> Callable[[int, int, int], None]:
-    """Return what cuts a part of `x`, (B, features), into tiles; `sums` are addresses for each part's sum over samples."""
+    """Return what cuts a part of `x`, (B, features), into tiles; `sums`: addresses of each part's sums."""
     kernel = pack_kernel(plan.lanes, plan.nbytes)
     source, strides, batch, features = x.data_ptr(), x.stride(), plan.batch, plan.widths[index]
 

@@ -237,9 +237,7 @@ def unpack_kernel(lanes: int, nbytes: int) -> Any:
                 if lanes >= GROUP and low + GROUP <= features:
                     while lane + GROUP <= live:
                         at = out + ((tile * lanes + lane) * features + low) * nbytes
-                        transpose(
-                            base + (low * lanes + lane) * nbytes, lanes * nbytes, at, features * nbytes, nbytes
-                        )
+                        transpose(base + (low * lanes + lane) * nbytes, lanes * nbytes, at, features * nbytes, nbytes)
                         lane += GROUP
                 while lane < live:
                     row = out + (tile * lanes + lane) * features * nbytes

@@ -199,7 +199,15 @@ def _node_weight(rule: int, common: int, degree: int) -> float:
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
 def score_row_node_based(
-    row_ptr: Any, row_cols: Any, col_ptr: Any, rows: Any, u: int, rule: int, scores: Any, out_common: Any, in_common: Any
+    row_ptr: Any,
+    row_cols: Any,
+    col_ptr: Any,
+    rows: Any,
+    u: int,
+    rule: int,
+    scores: Any,
+    out_common: Any,
+    in_common: Any,
 ) -> None:
     """Write the L3n score of every missing link of output `u` into ``scores``, (n_in,); other entries mean nothing.
 
@@ -250,7 +258,15 @@ def _path_weight(rule: int, in_common: int, in_degree: int, out_common: int, out
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
 def score_row_path_based(
-    row_ptr: Any, row_cols: Any, col_ptr: Any, rows: Any, u: int, rule: int, scores: Any, out_common: Any, in_common: Any
+    row_ptr: Any,
+    row_cols: Any,
+    col_ptr: Any,
+    rows: Any,
+    u: int,
+    rule: int,
+    scores: Any,
+    out_common: Any,
+    in_common: Any,
 ) -> None:
     """Write the L3p score of every missing link of output `u` into ``scores``; arguments as the node-based one."""
     scores[:] = 0.0

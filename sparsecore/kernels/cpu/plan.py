@@ -130,7 +130,7 @@ class Plan:
         run_parts([bind(part) for part in range(self.n_parts)])
 
     def sums(self, sizes: Sequence[int]) -> tuple[torch.Tensor, Int64Array]:
-        """Return room for sums over samples, (n_parts, total), and addresses, (n_parts, len(sizes)), of each of them."""
+        """Return room for sums over samples, (n_parts, total), and their addresses, (n_parts, len(sizes))."""
         room = torch.empty((self.n_parts, sum(sizes)), dtype=self.dtype)
         offsets = np.array(list(accumulate(sizes, initial=0)), np.int64) * self.nbytes
         return room, room.data_ptr() + offsets[:-1] + np.arange(self.n_parts)[:, None] * offsets[-1]

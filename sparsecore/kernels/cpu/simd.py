@@ -17,8 +17,8 @@ from numba.extending import intrinsic, models, register_model
 __all__ = [
     "GROUP",
     "add",
-    "fold",
     "fma",
+    "fold",
     "load",
     "load_i32",
     "load_i64",

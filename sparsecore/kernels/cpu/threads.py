@@ -34,7 +34,7 @@ class _Pool:
             part, done = self._jobs.get()
             try:
                 part()
-            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+            except BaseException as error:
                 done.put(error)
             else:
                 done.put(None)
