@@ -195,7 +195,9 @@ def methods() -> None:
 @app.command()
 def demo(
     out: Out = Path("runs/demo"),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 4,000 training images.")] = demo_runs.EPOCHS,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the 4,000 training images; 30 when missing.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     force: Force = False,
 ) -> None:

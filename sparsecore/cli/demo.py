@@ -18,11 +18,9 @@ from sparsecore.engine import EpochRecord, Summary, Trainer
 from sparsecore.errors import ConfigError, SparseCoreError
 from sparsecore.io import RunFolder
 
-__all__ = ["EPOCHS", "METHODS", "run_demo"]
+__all__ = ["METHODS", "run_demo"]
 
 METHODS = ("dense", "static", "set", "chts")
-#: Enough for the order of the methods to show, and two minutes at most on two cores.
-EPOCHS = 30
 _MARKER = "demo.json"
 
 
@@ -43,14 +41,16 @@ class _Sender:
         """Leave the summary to the end of the run, when peak memory is known."""
 
 
-def run_demo(out: Path, *, epochs: int, seed: int, force: bool) -> dict[str, dict[str, Any]]:
+def run_demo(out: Path, *, epochs: int | None = None, seed: int = 0, force: bool = False) -> dict[str, dict[str, Any]]:
     """Train all four networks, show the table, write pictures; return the summaries by method.
 
     Parameters
     ----------
     out : Path
         Folder of the four run folders and the pictures.
-    epochs, seed : int
+    epochs : int, optional
+        Of every run; as long as the recipe when missing.
+    seed : int
         Of every run.
     force : bool
         Replace an earlier demonstration.
@@ -64,11 +64,13 @@ def run_demo(out: Path, *, epochs: int, seed: int, force: bool) -> dict[str, dic
     """
     _claim(out, force)
     recipes = importlib.import_module("sparsecore.models.recipes")
-    configs = {name: recipes.ImageRun(data="mnist_5k", method=name, epochs=epochs, seed=seed) for name in METHODS}
+    changes = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
+    configs = {name: recipes.demonstration(method=name, **changes) for name in METHODS}
     data = recipes.load_data(next(iter(configs.values())))
     console.print(
         f"{len(data.train_y):,} training and {len(data.test_y):,} test images of handwritten digits; "
-        "a network 784-1568-1568-1568-10, dense and with 1% of its links."
+        "a network 784-1568-1568-1568-10, dense and with 1% of its links. Each trains in a process of its own, after "
+        "its kernels are compiled (the first time on a machine takes longest)."
     )
     summaries: dict[str, dict[str, Any]] = {}
     with RunProgress(console) as progress:

@@ -119,6 +119,7 @@ def _degrees(pyplot: Any, path: Path, name: str, before: Mapping[str, Topology],
                 degree, share = _tail(degrees)
                 axis.plot(degree, share, style, color=colour, label=f"links {side}, {when}", linewidth=1.2)
         axis.set(xscale="log", yscale="log", title=layer, xlabel="degree k", ylabel="neurons with degree ≥ k")
+        axis.tick_params(which="minor", labelbottom=False)
         axis.grid(alpha=0.3)
     axes[0][0].legend(frameon=False, fontsize=7)
     figure.suptitle(f"{name}: degrees")

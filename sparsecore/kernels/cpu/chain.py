@@ -51,6 +51,9 @@ B_DVALUES, B_DBIAS_IN, B_GATE = range(10, 13)
 BACKWARD_COLUMNS = 13
 
 
+# Each kernel is one function whose closure holds integers alone: numba's cache on disk can tell such functions apart.
+
+
 @cache
 def forward_kernel(lanes: int, nbytes: int, order_bytes: int) -> Any:
     """Return ``kernel(table, tile_low, tile_high)``: the forward pass of a chain over some tiles.
@@ -64,39 +67,35 @@ def forward_kernel(lanes: int, nbytes: int, order_bytes: int) -> Any:
     order_bytes : int
         Bytes of an entry of ``Topology.row_order`` (4 or 8), or 0 when the values come in output-major order.
     """
+    step = lanes * nbytes
 
     @njit(nogil=True, cache=True)  # type: ignore[misc]
-    def spmm(layer: Any, tile: int) -> None:
-        step = lanes * nbytes
-        row_ptr, row_cols, row_order = layer[F_ROW_PTR], layer[F_ROW_COLS], layer[F_ROW_ORDER]
-        values, bias = layer[F_VALUES], layer[F_BIAS]
-        x = layer[F_X] + tile * layer[F_X_PITCH]
-        y = layer[F_Y] + tile * layer[F_Y_PITCH]
-        for row in range(layer[F_N_OUT]):
-            out = zero(lanes, nbytes)
-            if bias != 0:
-                out = splat(load_scalar(bias + row * nbytes, nbytes), lanes, nbytes)
-            for k in range(load_i64(row_ptr + 8 * row), load_i64(row_ptr + 8 * row + 8)):
-                if order_bytes == 4:
-                    at = load_i32(row_order + 4 * k)
-                elif order_bytes == 8:
-                    at = load_i64(row_order + 8 * k)
-                else:
-                    at = k
-                value = load_scalar(values + at * nbytes, nbytes)
-                column = load(x + load_i32(row_cols + 4 * k) * step, lanes, nbytes)
-                out = fma(splat(value, lanes, nbytes), column, out)
-            if layer[F_RELU] != 0:
-                out = relu(out)
-            store(y + row * step, out)
-
-    @njit(nogil=True, cache=True)  # type: ignore[misc]
-    def chain(table: Any, tile_low: int, tile_high: int) -> None:
+    def forward(table: Any, tile_low: int, tile_high: int) -> None:
         for tile in range(tile_low, tile_high):
             for index in range(table.shape[0]):
-                spmm(table[index], tile)
+                layer = table[index]
+                row_ptr, row_cols, row_order = layer[F_ROW_PTR], layer[F_ROW_COLS], layer[F_ROW_ORDER]
+                values, bias = layer[F_VALUES], layer[F_BIAS]
+                x = layer[F_X] + tile * layer[F_X_PITCH]
+                y = layer[F_Y] + tile * layer[F_Y_PITCH]
+                for row in range(layer[F_N_OUT]):
+                    out = zero(lanes, nbytes)
+                    if bias != 0:
+                        out = splat(load_scalar(bias + row * nbytes, nbytes), lanes, nbytes)
+                    for k in range(load_i64(row_ptr + 8 * row), load_i64(row_ptr + 8 * row + 8)):
+                        if order_bytes == 4:
+                            at = load_i32(row_order + 4 * k)
+                        elif order_bytes == 8:
+                            at = load_i64(row_order + 8 * k)
+                        else:
+                            at = k
+                        value = splat(load_scalar(values + at * nbytes, nbytes), lanes, nbytes)
+                        out = fma(value, load(x + load_i32(row_cols + 4 * k) * step, lanes, nbytes), out)
+                    if layer[F_RELU] != 0:
+                        out = relu(out)
+                    store(y + row * step, out)
 
-    return chain
+    return forward
 
 
 @cache
@@ -113,61 +112,53 @@ def backward_kernel(lanes: int, nbytes: int) -> Any:
     nbytes : int
         Bytes of a float: 4 or 8.
     """
-    group_bytes = GROUP * nbytes
-    grouped = lanes >= GROUP
+    step, group_bytes, grouped = lanes * nbytes, GROUP * nbytes, lanes >= GROUP
 
     @njit(nogil=True, cache=True)  # type: ignore[misc]
-    def put(address: int, scalar: Any, first: bool) -> None:
-        store_scalar(address, scalar if first else scalar + load_scalar(address, nbytes))
-
-    @njit(nogil=True, cache=True)  # type: ignore[misc]
-    def flush(dvalues: int, products: int, low: int, high: int, first: bool) -> None:
-        if high - low == GROUP:
-            sums = totals(products, nbytes)
-            at = dvalues + low * nbytes
-            store(at, sums if first else add(sums, load(at, GROUP, nbytes)))
-        else:
-            for k in range(low, high):
-                put(dvalues + k * nbytes, total(load(products + (k - low) * group_bytes, GROUP, nbytes)), first)
-
-    @njit(nogil=True, cache=True)  # type: ignore[misc]
-    def spmm_t_sddmm(layer: Any, tile: int, products: int, first: bool) -> None:
-        step = lanes * nbytes
-        col_ptr, rows, values, dvalues = layer[B_COL_PTR], layer[B_ROWS], layer[B_VALUES], layer[B_DVALUES]
-        x = layer[B_X] + tile * layer[B_X_PITCH]
-        dy = layer[B_DY] + tile * layer[B_DY_PITCH]
-        dx = layer[B_DX] + tile * layer[B_DX_PITCH]
-        n_links = load_i64(col_ptr + 8 * layer[B_N_IN])
-        for col in range(layer[B_N_IN]):
-            inputs = load(x + col * step, lanes, nbytes)
-            grad = zero(lanes, nbytes)
-            for k in range(load_i64(col_ptr + 8 * col), load_i64(col_ptr + 8 * col + 8)):
-                above = load(dy + load_i32(rows + 4 * k) * step, lanes, nbytes)
-                grad = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, grad)
-                if grouped:
-                    store(products + k % GROUP * group_bytes, fold(inputs, above))
-                    if k % GROUP == GROUP - 1:
-                        flush(dvalues, products, k - (GROUP - 1), k + 1, first)
-                else:
-                    put(dvalues + k * nbytes, total(mul(inputs, above)), first)
-            if layer[B_DX] != 0:
-                if layer[B_GATE] != 0:
-                    grad = where_positive(inputs, grad)
-                store(dx + col * step, grad)
-                if layer[B_DBIAS_IN] != 0:
-                    put(layer[B_DBIAS_IN] + col * nbytes, total(grad), first)
-        if grouped and n_links % GROUP != 0:
-            flush(dvalues, products, n_links - n_links % GROUP, n_links, first)
-
-    @njit(nogil=True, cache=True)  # type: ignore[misc]
-    def chain(table: Any, tile_low: int, tile_high: int) -> None:
+    def backward(table: Any, tile_low: int, tile_high: int) -> None:
         scratch = np.empty(GROUP * group_bytes + 64, np.uint8)
         products = (scratch.ctypes.data + 63) // 64 * 64
         for tile in range(tile_low, tile_high):
+            first = tile == tile_low
             for index in range(table.shape[0] - 1, -1, -1):
-                spmm_t_sddmm(table[index], tile, products, tile == tile_low)
+                layer = table[index]
+                col_ptr, rows, values, dvalues = layer[B_COL_PTR], layer[B_ROWS], layer[B_VALUES], layer[B_DVALUES]
+                x = layer[B_X] + tile * layer[B_X_PITCH]
+                dy = layer[B_DY] + tile * layer[B_DY_PITCH]
+                dx = layer[B_DX] + tile * layer[B_DX_PITCH]
+                dbias_in = layer[B_DBIAS_IN]
+                for col in range(layer[B_N_IN]):
+                    inputs = load(x + col * step, lanes, nbytes)
+                    grad = zero(lanes, nbytes)
+                    for k in range(load_i64(col_ptr + 8 * col), load_i64(col_ptr + 8 * col + 8)):
+                        above = load(dy + load_i32(rows + 4 * k) * step, lanes, nbytes)
+                        grad = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, grad)
+                        if grouped:
+                            store(products + k % GROUP * group_bytes, fold(inputs, above))
+                            if k % GROUP == GROUP - 1:
+                                at = dvalues + (k - (GROUP - 1)) * nbytes
+                                sums = totals(products, nbytes)
+                                store(at, sums if first else add(sums, load(at, GROUP, nbytes)))
+                        else:
+                            at = dvalues + k * nbytes
+                            part = total(mul(inputs, above))
+                            store_scalar(at, part if first else part + load_scalar(at, nbytes))
+                    if layer[B_DX] != 0:
+                        if layer[B_GATE] != 0:
+                            grad = where_positive(inputs, grad)
+                        store(dx + col * step, grad)
+                        if dbias_in != 0:
+                            part = total(grad)
+                            at = dbias_in + col * nbytes
+                            store_scalar(at, part if first else part + load_scalar(at, nbytes))
+                if grouped:
+                    n_links = load_i64(col_ptr + 8 * layer[B_N_IN])
+                    for k in range(n_links - n_links % GROUP, n_links):
+                        at = dvalues + k * nbytes
+                        part = total(load(products + k % GROUP * group_bytes, GROUP, nbytes))
+                        store_scalar(at, part if first else part + load_scalar(at, nbytes))
 
-    return chain
+    return backward
 
 
 @cache
@@ -178,28 +169,13 @@ def pack_kernel(lanes: int, nbytes: int) -> Any:
     count elements. With `gate` (address of tiles, or 0) elements are zeroed where the gate is not positive; with `sums`
     (address of ``(features,)``, or 0) the sum over the samples of these tiles is written.
     """
-
-    @njit(nogil=True, cache=True)  # type: ignore[misc]
-    def fill(source: int, sample_stride: int, feature_stride: int, low: int, high: int, live: int, out: int) -> None:
-        lane = 0
-        if lanes >= GROUP and feature_stride == 1 and high - low == GROUP:
-            while lane + GROUP <= live:
-                at = source + (lane * sample_stride + low) * nbytes
-                transpose(at, sample_stride * nbytes, out + (low * lanes + lane) * nbytes, lanes * nbytes, nbytes)
-                lane += GROUP
-        while lane < live:
-            at = source + (lane * sample_stride + low * feature_stride) * nbytes
-            for feature in range(high - low):
-                value = load_scalar(at + feature * feature_stride * nbytes, nbytes)
-                store_scalar(out + ((low + feature) * lanes + lane) * nbytes, value)
-            lane += 1
+    step = lanes * nbytes
 
     @njit(nogil=True, cache=True)  # type: ignore[misc]
     def pack(
         source: int, sample_stride: int, feature_stride: int, batch: int, features: int,
         tiles: int, gate: int, sums: int, tile_low: int, tile_high: int,
     ) -> None:  # fmt: skip
-        step = lanes * nbytes
         for tile in range(tile_low, tile_high):
             live = min(lanes, batch - tile * lanes)
             base = source + tile * lanes * sample_stride * nbytes
@@ -209,7 +185,18 @@ def pack_kernel(lanes: int, nbytes: int) -> Any:
                 if live < lanes:
                     for feature in range(low, high):
                         store(out + feature * step, zero(lanes, nbytes))
-                fill(base, sample_stride, feature_stride, low, high, live, out)
+                lane = 0
+                if lanes >= GROUP and feature_stride == 1 and high - low == GROUP:
+                    while lane + GROUP <= live:
+                        at = base + (lane * sample_stride + low) * nbytes
+                        transpose(at, sample_stride * nbytes, out + low * step + lane * nbytes, step, nbytes)
+                        lane += GROUP
+                while lane < live:
+                    at = base + (lane * sample_stride + low * feature_stride) * nbytes
+                    for feature in range(high - low):
+                        value = load_scalar(at + feature * feature_stride * nbytes, nbytes)
+                        store_scalar(out + (low + feature) * step + lane * nbytes, value)
+                    lane += 1
                 for feature in range(low, high):
                     at = feature * step
                     if gate != 0:
@@ -226,24 +213,24 @@ def pack_kernel(lanes: int, nbytes: int) -> Any:
 @cache
 def unpack_kernel(lanes: int, nbytes: int) -> Any:
     """Return ``kernel(tiles, batch, features, out, tile_low, tile_high)``: tiles to row-major ``(batch, features)``."""
+    step = lanes * nbytes
 
     @njit(nogil=True, cache=True)  # type: ignore[misc]
     def unpack(tiles: int, batch: int, features: int, out: int, tile_low: int, tile_high: int) -> None:
         for tile in range(tile_low, tile_high):
             live = min(lanes, batch - tile * lanes)
-            base = tiles + tile * features * lanes * nbytes
+            base = tiles + tile * features * step
             for low in range(0, features, GROUP):
                 lane = 0
                 if lanes >= GROUP and low + GROUP <= features:
                     while lane + GROUP <= live:
                         at = out + ((tile * lanes + lane) * features + low) * nbytes
-                        transpose(base + (low * lanes + lane) * nbytes, lanes * nbytes, at, features * nbytes, nbytes)
+                        transpose(base + low * step + lane * nbytes, step, at, features * nbytes, nbytes)
                         lane += GROUP
                 while lane < live:
                     row = out + (tile * lanes + lane) * features * nbytes
                     for feature in range(low, min(low + GROUP, features)):
-                        value = load_scalar(base + (feature * lanes + lane) * nbytes, nbytes)
-                        store_scalar(row + feature * nbytes, value)
+                        store_scalar(row + feature * nbytes, load_scalar(base + feature * step + lane * nbytes, nbytes))
                     lane += 1
 
     return unpack
