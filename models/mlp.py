@@ -72,6 +72,11 @@ class MLP(nn.Module):
         self.hidden = SparseSequential(*modules)
         self.head = _dense(sizes[-1], n_classes, int(seeds[-1]))
 
+    @property
+    def is_chain(self) -> bool:
+        """Whether the model is ``head(hidden(x))`` and nothing else: true here, false for what derives from it."""
+        return type(self) is MLP
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return class scores, (B, n_classes), of inputs (B, ...) that are flattened to (B, in_features)."""
         scores: torch.Tensor = self.head(self.hidden(x.flatten(1)))

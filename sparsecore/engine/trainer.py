@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from sparsecore._typing import FloatArray, Int64Array
 from sparsecore.engine.batches import epoch_order
+from sparsecore.engine.compiled import CompiledSteps
 from sparsecore.engine.events import Events
 from sparsecore.engine.records import EpochRecord, Summary, summarize
 from sparsecore.errors import CheckpointError, ConfigError, SparseCoreError, check_count
@@ -73,11 +75,15 @@ class Settings:
         Samples per step; the last batch of an epoch may be smaller.
     seed : int
         Seed of the order of samples.
+    compiled : bool
+        Take the steps between two updates in one compiled call where model, optimizer and rule allow it
+        (`CompiledSteps`); otherwise, and always where they do not, in a plain PyTorch loop.
     """
 
     epochs: int = 100
     batch_size: int = 32
     seed: int = 0
+    compiled: bool = True
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -141,6 +147,8 @@ class Trainer:
             self._valid = _tensors(data.valid_x, data.valid_y, device)
         self.steps_per_epoch = settings.steps_per_epoch(len(self._train[1]))
         self.records: list[EpochRecord] = []
+        reads_values_alone = evolution is None or evolution.rule is None or not evolution.rule.needs
+        self._compiled = CompiledSteps.of(model, optimizer) if settings.compiled and reads_values_alone else None
 
     @property
     def epoch(self) -> int:
@@ -179,51 +187,70 @@ class Trainer:
 
     def _epoch(self) -> EpochRecord:
         """Train for one epoch. Evaluation comes before the last batch's update, which costs accuracy for a while."""
-        model, optimizer, evolution, lr = self.model, self.optimizer, self.evolution, self.lr
-        inputs, classes = self._train
-        order = epoch_order(len(classes), seed=self.settings.seed, epoch=self.epoch)
-        batches = torch.from_numpy(order).to(classes.device).split(self.settings.batch_size)
-        groups = optimizer.param_groups
-        # One number kept in place: a list of small tensors would pin the holes that freed batches leave in the heap.
-        total_loss = torch.zeros((), dtype=torch.float64, device=classes.device)
-        measured: dict[str, Any] = {}
-        step = self.epoch * self.steps_per_epoch
-        clock = time.perf_counter
-        evolution_s = evaluation_s = 0.0
-        model.train()
-        started = clock()
-        for number, batch in enumerate(batches, 1):
-            rate = lr(step)
-            for group in groups:
+        order = epoch_order(len(self._train[1]), seed=self.settings.seed, epoch=self.epoch)
+        samples = torch.from_numpy(order).to(self._train[1].device)
+        first = self.epoch * self.steps_per_epoch
+        rates = [self.lr(step) for step in range(first, first + self.steps_per_epoch)]
+        take = self._take_in_python if self._compiled is None else self._take_compiled
+        loss, taken, spent = 0.0, 0, _Seconds()
+        self.model.train()
+        while taken < len(rates):
+            ahead = self.evolution.steps_to_update if self.evolution is not None else None
+            n_steps = min(ahead or len(rates), len(rates) - taken)
+            chosen = samples[taken * self.settings.batch_size : (taken + n_steps) * self.settings.batch_size]
+            with spent.on("training"):
+                loss += take(chosen, rates[taken : taken + n_steps])
+            taken += n_steps
+            if taken == len(rates):
+                with spent.on("evaluation"):
+                    measured = self._measure()
+            if self.evolution is not None:
+                with spent.on("evolution"):
+                    self.evolution.step()
+            self.optimizer.zero_grad()
+        record = EpochRecord(
+            epoch=self.epoch + 1,
+            step=first + len(rates),
+            train_loss=self._finite(loss / len(order)),
+            lr=rates[-1],
+            ms_per_step=spent.seconds["training"] * 1000 / len(rates),
+            evolution_ms=spent.seconds["evolution"] * 1000,
+            elapsed_s=sum(spent.seconds.values()) + (self.records[-1].elapsed_s if self.records else 0.0),
+            **measured,
+        )
+        self.records.append(record)
+        return record
+
+    def _take_compiled(self, samples: torch.Tensor, rates: Sequence[float]) -> float:
+        """Take one step per rate in a compiled loop; evolution counts all but the last. Returns the summed loss."""
+        assert self._compiled is not None
+        loss = self._compiled.run(*self._train, samples, self.settings.batch_size, rates)
+        if self.evolution is not None:
+            self.evolution.advance(len(rates) - 1)
+        return loss
+
+    def _take_in_python(self, samples: torch.Tensor, rates: Sequence[float]) -> float:
+        """Take one step per rate in a plain loop; evolution counts all but the last. Returns the summed loss.
+
+        The gradients of the last step stay, for rules that read them.
+        """
+        model, optimizer, (inputs, classes) = self.model, self.optimizer, self._train
+        batches = samples.split(self.settings.batch_size)
+        losses: list[torch.Tensor] = []
+        for rate, batch in zip(rates, batches, strict=True):
+            if losses:
+                if self.evolution is not None:
+                    self.evolution.step()
+                optimizer.zero_grad()
+            for group in optimizer.param_groups:
                 group["lr"] = rate
             scores = model(inputs.index_select(0, batch))
             loss = nn.functional.cross_entropy(scores, classes.index_select(0, batch))
             loss.backward()
             optimizer.step()
-            total_loss.add_(loss.detach(), alpha=len(batch))
-            step += 1
-            if number == len(batches):
-                before = clock()
-                measured = self._measure()
-                evaluation_s = clock() - before
-            if evolution is not None:
-                before = clock()
-                if evolution.step():
-                    evolution_s += clock() - before
-            optimizer.zero_grad()
-        total_s = clock() - started
-        record = EpochRecord(
-            epoch=self.epoch + 1,
-            step=step,
-            train_loss=self._finite(float(total_loss) / len(classes)),
-            lr=rate,
-            ms_per_step=(total_s - evolution_s - evaluation_s) * 1000 / len(batches),
-            evolution_ms=evolution_s * 1000,
-            elapsed_s=total_s + (self.records[-1].elapsed_s if self.records else 0.0),
-            **measured,
-        )
-        self.records.append(record)
-        return record
+            losses.append(loss.detach())
+        sizes = torch.tensor([len(batch) for batch in batches], dtype=torch.float64)
+        return float((torch.stack(losses).double().cpu() * sizes).sum())
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
@@ -313,6 +340,19 @@ class Trainer:
             self.evolution.load_state_dict(state["evolution"])
         self.records = [EpochRecord.from_dict(record) for record in state["records"]]
         torch.set_rng_state(state["torch_rng"])
+
+
+class _Seconds:
+    """Wall time by purpose."""
+
+    def __init__(self) -> None:
+        self.seconds = {"training": 0.0, "evaluation": 0.0, "evolution": 0.0}
+
+    @contextlib.contextmanager
+    def on(self, purpose: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[purpose] += time.perf_counter() - started
 
 
 def _tensors(x: FloatArray, y: Int64Array, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -121,6 +121,29 @@ class Evolution:
         self._listen_if_needed()
         return True
 
+    def advance(self, steps: int) -> None:
+        """Count training steps that lie before the next update, as a loop that takes many at once does.
+
+        Raises
+        ------
+        ConfigError
+            If an update is due among them, or the rule has to listen to them.
+        """
+        check_count("steps", steps, "the number of steps to count")
+        if self.rule is not None and self.rule.needs and steps:
+            raise ConfigError(
+                "Expected a rule that reads values alone. Got one that reads gradients. Call step instead."
+            )
+        if steps >= (self.steps_to_update or steps + 1):
+            raise ConfigError(f"Expected fewer than {self.steps_to_update} steps, the next update. Got {steps}.")
+        self._step += steps
+
+    @property
+    def steps_to_update(self) -> int | None:
+        """Steps from now to the next update, at least 1; ``None`` if there is none left."""
+        following = self._step - self._step % self.every + self.every
+        return following - self._step if self._due(following) else None
+
     def update(self) -> list[LayerPlan]:
         """Update the links of all layers now: plan for every chain, check, then apply.
 

@@ -72,7 +72,7 @@ def test_a_network_learns_and_listeners_hear_every_epoch(method: str) -> None:
 
 
 def test_the_loop_is_the_one_a_user_would_write() -> None:
-    trainer, twin = make(epochs=3), make(epochs=3)
+    trainer, twin = make(epochs=3, compiled=False), make(epochs=3)
     trainer.run()
     data, step = blobs(), 0
     x, y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)

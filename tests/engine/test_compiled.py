@@ -1,0 +1,94 @@
+import pytest
+import torch
+from torch import nn
+
+import sparsecore as sc
+from sparsecore.engine.compiled import CompiledSteps
+from sparsecore.models import MLP
+
+
+def problem(batch, n=100, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(n, 20, generator=generator), torch.randint(5, (n,), generator=generator)
+    order = torch.randperm(n, generator=generator)
+    model = MLP(20, (40, 30), 5, density=0.2, seed=seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-3)
+    rates = [0.1 - 0.001 * step for step in range(-(-n // batch))]
+    return model, optimizer, x, y, order, rates
+
+
+def plain(model, optimizer, x, y, order, batch, rates):
+    total = 0.0
+    for rate, chosen in zip(rates, order.split(batch), strict=True):
+        optimizer.param_groups[0]["lr"] = rate
+        loss = nn.functional.cross_entropy(model(x[chosen]), y[chosen])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        total += loss.item() * len(chosen)
+    return total
+
+
+@pytest.mark.parametrize("batch", [1, 7, 16, 32, 33, 64, 100])
+def test_compiled_steps_equal_the_loop_over_autograd(batch):
+    model, optimizer, x, y, order, rates = problem(batch)
+    twin, twin_optimizer, *_ = problem(batch)
+    for _ in range(2):
+        expected = plain(model, optimizer, x, y, order, batch, rates)
+        got = CompiledSteps.of(twin, twin_optimizer).run(x, y, order, batch, rates)
+        assert got == pytest.approx(expected, rel=1e-4)
+    for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+        buffers = optimizer.state[one]["momentum_buffer"], twin_optimizer.state[other]["momentum_buffer"]
+        torch.testing.assert_close(*buffers, rtol=1e-3, atol=1e-4)
+
+
+def test_both_ways_can_take_turns_with_evolution_between():
+    results = []
+    for compiled_first in (True, False):
+        model, optimizer, x, y, order, rates = problem(32)
+        evolution = sc.CHTs(model, optimizer, every=1, seed=4)
+        steps = CompiledSteps.of(model, optimizer)
+        for turn in range(4):
+            if (turn % 2 == 0) == compiled_first:
+                loss = steps.run(x, y, order, 32, rates)
+            else:
+                loss = plain(model, optimizer, x, y, order, 32, rates)
+            if turn == 1:
+                evolution.update()
+        results.append(loss)
+    assert results[0] == pytest.approx(results[1], rel=1e-3)
+
+
+def test_models_of_another_form_are_left_to_autograd():
+    model, optimizer, *_ = problem(32)
+    assert CompiledSteps.of(model, optimizer) is not None
+
+    class Changed(MLP):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    changed = Changed(20, (40,), 5, density=0.2)
+    dense = MLP(20, (40,), 5, density=1.0)
+    sgd = torch.optim.SGD
+    assert CompiledSteps.of(changed, sgd(changed.parameters(), lr=0.1, momentum=0.9)) is None
+    assert CompiledSteps.of(dense, sgd(dense.parameters(), lr=0.1, momentum=0.9)) is None
+    assert CompiledSteps.of(model, torch.optim.Adam(model.parameters())) is None
+    assert CompiledSteps.of(model, sgd(model.parameters(), lr=0.1)) is None
+    assert CompiledSteps.of(model, sgd(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)) is None
+    assert CompiledSteps.of(model.double(), sgd(model.parameters(), lr=0.1, momentum=0.9)) is None
+    assert CompiledSteps.of(nn.Linear(2, 2), optimizer) is None
+
+
+def test_counting_steps_ahead_stops_before_an_update():
+    model, optimizer, *_ = problem(32)
+    evolution = sc.SET(model, optimizer, every=5, steps=12)
+    assert evolution.steps_to_update == 5
+    evolution.advance(4)
+    with pytest.raises(sc.errors.ConfigError, match="fewer than 1 steps"):
+        evolution.advance(1)
+    assert evolution.step()
+    evolution.advance(4)
+    assert evolution.step()
+    assert evolution.steps_to_update is None
+    evolution.advance(100)
