@@ -1,17 +1,37 @@
 """Sparse-storage-native dynamic sparse training: a layer is its list of links."""
 
 from sparsecore import errors, generators, kernels, predictors, removal, schedules, selection, storage
-from sparsecore.evolution import SET, CHTs, Evolution, Report, Rule, Static, methods
+from sparsecore.evolution import (
+    CHT,
+    GMP,
+    MEST,
+    SET,
+    CHTs,
+    CHTss,
+    Evolution,
+    GraNet,
+    Report,
+    RigL,
+    Rule,
+    Static,
+    methods,
+)
 from sparsecore.nn import SparseLinear, SparseSequential, find_chains, sparse_layers, sparsify
 from sparsecore.storage import Topology, TopologyEdit
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CHT",
+    "GMP",
+    "MEST",
     "SET",
     "CHTs",
+    "CHTss",
     "Evolution",
+    "GraNet",
     "Report",
+    "RigL",
     "Rule",
     "SparseLinear",
     "SparseSequential",

@@ -118,8 +118,14 @@ class SparseLinear(nn.Module):
                 f"Expected a topology of shape {self._topology.shape} and one value per link. "
                 f"Got shape {topology.shape} with {topology.n_links} links and values {tuple(values.shape)}."
             )
+        new = values.detach().to(self.values)
+        if new.shape != self.values.shape:
+            # A graph that is still alive keeps autograd's accumulator, which remembers the old shape. Torch renews it
+            # when the dtype changes, so the data takes a detour over another dtype.
+            detour = torch.float64 if new.dtype != torch.float64 else torch.float32
+            self.values.data = torch.empty(0, dtype=detour, device=new.device)
         self._topology = topology
-        self.values.data = values.detach().to(self.values)
+        self.values.data = new
         self.values.grad = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

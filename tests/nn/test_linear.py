@@ -84,6 +84,17 @@ def test_loading_a_state_dict_adopts_its_links():
     assert optimizer.param_groups[0]["params"][0] is other.values
 
 
+def test_the_number_of_links_may_change_while_an_old_graph_is_alive():
+    layer, other = (SparseLinear(30, 20, density=d, seed=0) for d in (0.2, 0.1))
+    old_loss = layer(torch.randn(3, 30)).sum()
+    old_loss.backward()
+    layer.adopt(other.topology, other.values)
+    layer(torch.randn(3, 30)).sum().backward()
+    assert layer.values.grad.shape == other.values.shape
+    assert layer.values.dtype == torch.float32
+    del old_loss
+
+
 def test_a_state_dict_without_links_is_refused_when_strict():
     layer = SparseLinear(30, 20, density=0.2, seed=0)
     state = layer.state_dict()

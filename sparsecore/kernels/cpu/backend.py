@@ -141,7 +141,7 @@ class NumbaBackend:
             kernel(table[part], low, high)
 
         plan.run(launch)
-        parts = plan.added(room, sizes)
+        parts = plan.added(room)
         pairs = [
             (
                 _like(parts[2 * index], layer.values),

@@ -129,15 +129,16 @@ class Plan:
 
         run_parts([bind(part) for part in range(self.n_parts)])
 
-    def sums(self, sizes: Sequence[int]) -> tuple[torch.Tensor, Int64Array]:
-        """Return room for sums over samples, (n_parts, total), and their addresses, (n_parts, len(sizes))."""
-        room = torch.empty((self.n_parts, sum(sizes)), dtype=self.dtype)
-        offsets = np.array(list(accumulate(sizes, initial=0)), np.int64) * self.nbytes
-        return room, room.data_ptr() + offsets[:-1] + np.arange(self.n_parts)[:, None] * offsets[-1]
+    def sums(self, sizes: Sequence[int]) -> tuple[list[torch.Tensor], Int64Array]:
+        """Return room for sums over samples, (size,) for one part, else (n_parts, size), and each part's addresses."""
+        parts = self.n_parts
+        room = [torch.empty(size if parts == 1 else (parts, size), dtype=self.dtype) for size in sizes]
+        first = np.array([tensor.data_ptr() for tensor in room], np.int64)
+        return room, first + np.arange(parts)[:, None] * (np.array(sizes, np.int64) * self.nbytes)
 
-    def added(self, room: torch.Tensor, sizes: Sequence[int]) -> tuple[torch.Tensor, ...]:
-        """Return the sums over all parts, in the order of `sizes`."""
-        return (room[0] if self.n_parts == 1 else room.sum(0)).split(list(sizes))
+    def added(self, room: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the sums over all parts."""
+        return [tensor if self.n_parts == 1 else tensor.sum(0) for tensor in room]
 
 
 @lru_cache(maxsize=1024)

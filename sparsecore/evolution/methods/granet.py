@@ -1,0 +1,64 @@
+"""GraNet: gradual pruning with gradient regrowth."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sparsecore.evolution.evolution import Evolution
+from sparsecore.evolution.methods.density import density_of
+from sparsecore.evolution.methods.registry import methods
+from sparsecore.evolution.rule import Rule
+from sparsecore.predictors import Gradient
+from sparsecore.removal import Magnitude
+from sparsecore.schedules import Constant, Cosine, Cubic, Schedule
+from sparsecore.selection import Top
+
+__all__ = ["GraNet"]
+
+
+@methods.register(
+    "granet",
+    paper="Liu et al., Sparse training via boosting pruning plasticity (NeurIPS 2021)",
+    equation="density(t) cubic; then replace ζ(t) of the links as RigL does",
+)
+def GraNet(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    every: int,
+    steps: int | None = None,
+    density: float = 0.01,
+    zeta: float | Schedule = 0.5,
+    seed: int = 0,
+) -> Evolution:
+    """Gradual pruning with neuroregeneration (GraNet): cubic density, regrowth by gradient.
+
+    Parameters
+    ----------
+    model, optimizer
+        As for `Evolution`.
+    every : int
+        Steps between updates.
+    steps : int, optional
+        Length of the training; no update at or after it.
+    density : float
+        Density at the end; the model's own is the start. It is reached after three quarters of `steps`.
+    zeta : float or Schedule
+        Fraction of links replaced per update; a number falls to 0 by cosine until `steps`.
+    seed : int
+        Seed of all updates.
+    """
+    start = density_of(model)
+    if not callable(zeta):
+        zeta = Cosine(zeta, 0.0, steps) if steps else Constant(zeta)
+    rule = Rule(
+        removal=Magnitude(),
+        keep=Top(),
+        predictor=Gradient(),
+        grow=Top(),
+        zeta=zeta,
+        density=Cubic(start, density, max(1, 3 * steps // 4)) if steps else Constant(density),
+        percolate=False,
+    )
+    return Evolution(model, optimizer, rule, every=every, steps=steps, seed=seed)

@@ -1,0 +1,62 @@
+"""MEST: memory-economic sparse training, with elastic mutation."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sparsecore.evolution.evolution import Evolution
+from sparsecore.evolution.methods.density import density_of
+from sparsecore.evolution.methods.registry import methods
+from sparsecore.evolution.rule import Rule
+from sparsecore.predictors import Random
+from sparsecore.removal import Mest
+from sparsecore.schedules import Constant, Schedule, Steps
+from sparsecore.selection import Soft, Top
+
+__all__ = ["MEST"]
+
+
+@methods.register(
+    "mest",
+    paper="Yuan et al., MEST (NeurIPS 2021)",
+    equation="remove smallest |w| + 0.01|g|, grow at random; EM&S: density above target early on",
+)
+def MEST(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    every: int,
+    steps: int | None = None,
+    zeta: float | Schedule = 0.3,
+    elastic: bool = True,
+    seed: int = 0,
+) -> Evolution:
+    """Memory-economic sparse training (MEST), with elastic mutation and shrinking (EM&S).
+
+    Parameters
+    ----------
+    model, optimizer
+        As for `Evolution`.
+    every : int
+        Steps between updates.
+    steps : int, optional
+        Length of the training; no update at or after it.
+    zeta : float or Schedule
+        Fraction of links replaced per update.
+    elastic : bool
+        Hold more links than the model starts with until late in training (EM&S); needs `steps`.
+    seed : int
+        Seed of all updates.
+    """
+    density = density_of(model)
+    rule = Rule(
+        removal=Mest(),
+        keep=Top(),
+        predictor=Random(),
+        grow=Soft(),
+        zeta=zeta if callable(zeta) else Constant(zeta),
+        density=Steps.em_s(density, steps, every) if elastic and steps and steps > 2 * every else None,
+        percolate=False,
+    )
+    return Evolution(model, optimizer, rule, every=every, steps=steps, seed=seed)
