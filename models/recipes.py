@@ -46,6 +46,9 @@ __all__ = [
 #: Method name of the dense network of the same shape, which no registered method is.
 DENSE = "dense"
 
+#: Methods whose papers start from correlations between input features; the others start uniformly.
+_CORRELATED = ("static", "cht", "chts", "chtss")
+
 
 @dataclass(frozen=True)
 class ImageRun:
@@ -61,6 +64,8 @@ class ImageRun:
         A registered method, or ``"dense"``.
     density : float
         Fraction of links of every hidden layer in (0, 1).
+    density_start : float
+        Density of the first links under methods that bring it down to `density` (GMP, GraNet, CHTss).
     epochs, batch_size : int
         Length of the run and samples per step.
     seed : int
@@ -68,8 +73,8 @@ class ImageRun:
     hidden : tuple of int
         Sizes of the hidden layers.
     topology : str
-        Generator of the first links. ``"auto"``: the method's published one, which is uniform (``"er"``) for SET and
-        correlation between input features (``"csti"``) for the others.
+        Generator of the first links. ``"auto"``: the method's published one, which is correlation between input
+        features (``"csti"``) for static, CHT, CHTs and CHTss, and uniform (``"er"``) for the others.
     init : str
         Scheme of the first values, see `SparseLinear`.
     lr, lr_end : float
@@ -95,6 +100,7 @@ class ImageRun:
     data_dir: str | None = None
     method: str = "chts"
     density: float = 0.01
+    density_start: float = 0.5
     epochs: int = 100
     batch_size: int = 32
     seed: int = 0
@@ -126,6 +132,7 @@ class ImageRun:
                 raise UnknownNameError(kind, name, known[kind])
         _method_options(self, steps=1)
         check_fraction("density", self.density, "the fraction of links of every hidden layer", open_low=True)
+        check_fraction("density_start", self.density_start, "the density decaying methods start with", open_low=True)
         if self.method != DENSE and self.density == 1.0:
             raise ConfigError("Expected density below 1. Got 1. The network without missing links is method 'dense'.")
         check_positive("lr", self.lr, "the learning rate at the first step")
@@ -212,7 +219,7 @@ def build(config: ImageRun, data: ImageData) -> Trainer:
         data.n_features,
         config.hidden,
         data.n_classes,
-        density=1.0 if dense else config.density,
+        density=1.0 if dense else config.density_start if _decays(config.method) else config.density,
         topology=None if dense else _generator(config, data),
         init=config.init,
         seed=config.seed,
@@ -288,7 +295,7 @@ def _processors() -> int:
 def _generator(config: ImageRun, data: ImageData) -> generators.Generator:
     name = config.topology
     if name == "auto":
-        name = "er" if config.method == "set" else "csti"
+        name = "csti" if config.method in _CORRELATED else "er"
     return generators.get(name, **({"features": data.train_x} if name == "csti" else {}))
 
 
@@ -299,9 +306,14 @@ def _evolution(config: ImageRun, model: MLP, optimizer: torch.optim.Optimizer, e
     )
 
 
+def _decays(method: str) -> bool:
+    """Tell whether a method brings the density down while it trains, so that it starts above the wanted one."""
+    return method != DENSE and "density" in inspect.signature(methods.entry(method).factory).parameters
+
+
 def _method_options(config: ImageRun, steps: int) -> dict[str, Any]:
     """Return what the user chose in place of the method's own parts; raises if the method has no such option."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"density": config.density} if _decays(config.method) else {}
     if config.removal is not None:
         options["removal"] = removal.get(config.removal)
     if config.predictor is not None:

@@ -67,6 +67,9 @@ def train(
     ] = None,
     method: Annotated[str, typer.Option(help="A name of `sparsecore methods`, or dense.")] = "chts",
     density: Annotated[float, typer.Option(help="Fraction of links of every hidden layer.")] = 0.01,
+    density_start: Annotated[
+        float, typer.Option(help="Density of the first links under methods that bring it down: gmp, granet, chtss.")
+    ] = 0.5,
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Samples per step.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of links, values, order of samples and updates.")] = 0,
@@ -102,6 +105,7 @@ def train(
         data_dir=None if data_dir is None else str(data_dir.resolve()),
         method=method,
         density=density,
+        density_start=density_start,
         epochs=epochs,
         batch_size=batch_size,
         seed=seed,
