@@ -115,8 +115,8 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def _in_process(name: str, config: Any, data: Any, folder: Path, progress: RunProgress) -> dict[str, Any]:
     """Train in a fresh process, so that peak memory is that of this run alone, and return its summary."""
     context = multiprocessing.get_context("spawn")
-    # On a busy machine torch's threads spin for whole time slices waiting for one another, and dense steps take up to 25
-    # times longer. Spinning less, which a child reads when it starts, costs 5% on a quiet one.
+    # On a busy machine torch's threads spin for whole time slices waiting for one another, and dense steps take up to
+    # 25 times longer. Spinning less, which a child reads when it starts, costs 5% on a quiet one.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_train, args=(config, data, folder, there), daemon=True)

@@ -11,12 +11,18 @@ from numpy.typing import ArrayLike
 
 from sparsecore._typing import Float64Array, Int64Array
 from sparsecore.errors import check_count
-from sparsecore.kernels.cpu.paths import alias_table, sample_node_based, score_row_node_based
+from sparsecore.kernels.cpu.paths import alias_table, input_weights, sample_node_based, score_row_node_based
 from sparsecore.predictors.protocol import ScoreBlock, Signals, register
 from sparsecore.predictors.rows import RowScorer
 from sparsecore.storage import Topology
 
 __all__ = ["CH2L3n", "CH3L3n", "CH31L3n"]
+
+#: Most entries of a table of weights between active inputs: 16 MiB. Networks that have collapsed to a core stay below.
+TABLE_LIMIT = 2**21
+
+#: Density among active neurons above which proposals mostly hit existing links.
+CROWDED = 0.25
 
 _PAPER = "Zhang et al., Brain network science modelling of sparse neural networks (2025); Muscoloni et al. (2022)"
 
@@ -38,11 +44,18 @@ class _NodeBased:
         TopologyError
             If a pair is out of range or an existing link.
         """
-        return RowScorer(score_row_node_based, topology, self.rule).pairs(rows, cols)
+        return self._scorer(topology).pairs(rows, cols)
 
     def stream(self, topology: Topology, *, signals: Signals | None = None) -> Iterator[ScoreBlock]:
         """Yield all missing links of positive score, in order of link id."""
-        return RowScorer(score_row_node_based, topology, self.rule).blocks()
+        return self._scorer(topology).blocks()
+
+    def _scorer(self, topology: Topology) -> RowScorer:
+        active = np.flatnonzero(topology.in_degrees > 0)
+        lists = topology.row_ptr, topology.row_cols, topology.col_ptr, topology.rows
+        small = active.size**2 <= TABLE_LIMIT
+        table = input_weights(*lists, active, self.rule) if small else np.zeros((0, 0))
+        return RowScorer(score_row_node_based, topology, self.rule, active, table)
 
 
 @dataclass(frozen=True)
@@ -51,16 +64,19 @@ class _Sampled(_NodeBased):
 
     Attributes
     ----------
-    proposals_per_link : int
-        Budget of the sampler, in proposals per wanted link, before the exact stream takes over.
+    proposals_per_link : int, optional
+        Budget of the sampler, in proposals per wanted link, before the exact stream takes over. When missing, it
+        is chosen by the layer: 0 on a small core crowded with links.
     """
 
-    proposals_per_link: int = 64
+    proposals_per_link: int | None = None
     weighted: ClassVar[bool]
+    usual_budget: ClassVar[int]
 
     def __post_init__(self) -> None:
         """Check the budget."""
-        check_count("proposals_per_link", self.proposals_per_link, "the budget of the sampler per wanted link")
+        if self.proposals_per_link is not None:
+            check_count("proposals_per_link", self.proposals_per_link, "the budget of the sampler per wanted link")
 
     def sample(self, topology: Topology, n: int, seed: int) -> Int64Array:
         """Return up to `n` distinct missing links by successive sampling in proportion to the score.
@@ -84,9 +100,12 @@ class _Sampled(_NodeBased):
         array, int64, (m,)
             Link ids in order of draw; ``m < n`` only when the budget of proposals has ended.
         """
+        budget = self.proposals_per_link
+        if budget is None:
+            budget = 0 if _is_small_core(topology) else self.usual_budget
         in_weight, out_weight = _two_paths(topology.in_degrees), _two_paths(topology.out_degrees)
         over_inputs, over_outputs = float(in_weight.sum()), float(out_weight.sum())
-        if n <= 0 or over_inputs + over_outputs == 0.0:
+        if n <= 0 or budget == 0 or over_inputs + over_outputs == 0.0:
             return np.zeros(0, np.int64)
         nothing = np.ones(1), np.zeros(1, np.int32)
         drawn = np.empty(n, np.int64)
@@ -102,11 +121,17 @@ class _Sampled(_NodeBased):
             self.weighted,
             n,
             np.uint64(seed),
-            self.proposals_per_link * n + 1024 if self.proposals_per_link else 0,
+            budget * n + 1024,
             drawn,
             table,
         )
         return drawn[:count]
+
+
+def _is_small_core(topology: Topology) -> bool:
+    """Tell whether links crowd on few neurons: most proposals would fail, and the exact stream takes milliseconds."""
+    n_in, n_out = np.count_nonzero(topology.in_degrees), np.count_nonzero(topology.out_degrees)
+    return n_in**2 <= TABLE_LIMIT and topology.n_links >= CROWDED * n_in * n_out
 
 
 def _two_paths(degrees: Int64Array) -> Float64Array:
@@ -126,6 +151,7 @@ class CH2L3n(_Sampled):
 
     rule: ClassVar[int] = 2
     weighted: ClassVar[bool] = True
+    usual_budget: ClassVar[int] = 4
 
 
 @register(
@@ -139,6 +165,7 @@ class CH3L3n(_Sampled):
 
     rule: ClassVar[int] = 3
     weighted: ClassVar[bool] = False
+    usual_budget: ClassVar[int] = 64
 
 
 @register(

@@ -29,17 +29,20 @@ class RowScorer:
         The links.
     rule : int
         Which formula the kernel applies.
+    *more
+        Further arguments of the kernel.
     """
 
-    def __init__(self, kernel: Callable[..., None], topology: Topology, rule: int) -> None:
-        self._kernel, self._topology, self._rule = kernel, topology, rule
+    def __init__(self, kernel: Callable[..., None], topology: Topology, rule: int, *more: Any) -> None:
+        self._kernel, self._topology, self._rule, self._more = kernel, topology, rule, more
         self._scores = np.zeros(topology.n_in)
         self._scratch = np.zeros(topology.n_out, np.int64), np.zeros(topology.n_in, np.int64)
 
     def row(self, u: int) -> Float64Array:
         """Return the scores of output `u`, float64, (n_in,), 0 at existing links; valid until the next call."""
         t = self._topology
-        self._kernel(t.row_ptr, t.row_cols, t.col_ptr, t.rows, u, self._rule, self._scores, *self._scratch)
+        lists = t.row_ptr, t.row_cols, t.col_ptr, t.rows
+        self._kernel(*lists, u, self._rule, self._scores, *self._scratch, *self._more)
         self._scores[t.row_cols[t.row_ptr[u] : t.row_ptr[u + 1]]] = 0.0
         return self._scores
 

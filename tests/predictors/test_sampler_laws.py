@@ -26,6 +26,7 @@ LAYERS = {
     "nearly full": random_topology(5, 6, 0.8, 3),
     "one hub": Topology.from_coo([0] * 6 + [1, 2, 3, 1, 2], [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 3], shape=(5, 7)),
 }
+PLENTY = 100_000
 NODE_BASED = ["ch2_l3n", "ch3_l3n"]
 
 
@@ -52,7 +53,7 @@ def count(draws, ids):
 def test_one_draw_follows_the_scores(name, layer):
     topology = LAYERS[layer]
     ids, scores = exact(name, topology)
-    predictor = predictors.get(name)
+    predictor = predictors.get(name, proposals_per_link=PLENTY)
     draws = np.concatenate([predictor.sample(topology, 1, BASE + k) for k in range(20_000)])
     assert_law(count(draws, ids), scores)
 
@@ -62,7 +63,7 @@ def test_two_draws_follow_successive_sampling(name):
     topology = LAYERS["one hub"]
     ids, scores = exact(name, topology)
     law = successive_pairs(scores)
-    predictor = predictors.get(name)
+    predictor = predictors.get(name, proposals_per_link=PLENTY)
     draws = np.array([predictor.sample(topology, 2, BASE + k) for k in range(40_000)])
     first, second = np.searchsorted(ids, draws.T)
     pairs = np.bincount(first * ids.size + second, minlength=ids.size**2)
@@ -86,7 +87,7 @@ def test_the_law_holds_when_the_stream_takes_over_from_the_sampler(name, budget)
     for k in range(4_000):
         times_drawn += count(Soft().grow(predictor, topology, n, BASE + k), ids)
     by_torch = np.zeros(ids.size)
-    full = predictors.get(name, proposals_per_link=10**6)
+    full = predictors.get(name, proposals_per_link=PLENTY)
     for k in range(4_000):
         by_torch += count(Soft().grow(full, topology, n, BASE + 10**6 + k), ids)
     # Inclusion counts of two exact methods differ by sampling noise alone: each is Binomial(4000, p).

@@ -14,7 +14,14 @@ from numba import njit
 
 from sparsecore.kernels.cpu.rng import below, next_state, stream, uniform
 
-__all__ = ["alias_table", "has_sorted", "sample_node_based", "score_row_node_based", "score_row_path_based"]
+__all__ = [
+    "alias_table",
+    "has_sorted",
+    "input_weights",
+    "sample_node_based",
+    "score_row_node_based",
+    "score_row_path_based",
+]
 
 #: Random tries for a neighbour of j that i lacks before all of them are listed.
 TRIES = 12
@@ -198,20 +205,36 @@ def _node_weight(rule: int, common: int, degree: int) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
+def input_weights(row_ptr: Any, row_cols: Any, col_ptr: Any, rows: Any, active: Any, rule: int) -> Any:
+    """Return what input ``active[a]`` adds to the score of a missing link of ``active[b]``, float64, (active, active).
+
+    The table is the same for all outputs, so a layer with few active inputs pays for it once.
+    """
+    place = np.full(col_ptr.size - 1, -1, np.int64)
+    for a in range(active.size):
+        place[active[a]] = a
+    table = np.zeros((active.size, active.size))
+    for a in range(active.size):
+        z = active[a]
+        degree = col_ptr[z + 1] - col_ptr[z]
+        for q in range(col_ptr[z], col_ptr[z + 1]):
+            for r in range(row_ptr[rows[q]], row_ptr[rows[q] + 1]):
+                table[a, place[row_cols[r]]] += 1.0
+        for b in range(active.size):
+            common = int(table[a, b])
+            table[a, b] = _node_weight(rule, common, degree) if common > 0 and b != a and degree > common else 0.0
+    return table
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
 def score_row_node_based(
-    row_ptr: Any,
-    row_cols: Any,
-    col_ptr: Any,
-    rows: Any,
-    u: int,
-    rule: int,
-    scores: Any,
-    out_common: Any,
-    in_common: Any,
-) -> None:
+    row_ptr: Any, row_cols: Any, col_ptr: Any, rows: Any, u: int, rule: int, scores: Any, out_common: Any,
+    in_common: Any, active: Any, table: Any,
+) -> None:  # fmt: skip
     """Write the L3n score of every missing link of output `u` into ``scores``, (n_in,); other entries mean nothing.
 
-    ``out_common``, (n_out,), and ``in_common``, (n_in,), are zero before and after.
+    ``out_common``, (n_out,), and ``in_common``, (n_in,), are zero before and after. ``table`` is that of
+    `input_weights` for the inputs ``active``, or empty where it would be too large.
     """
     scores[:] = 0.0
     for p in range(row_ptr[u], row_ptr[u + 1]):
@@ -225,6 +248,14 @@ def score_row_node_based(
             for p in range(row_ptr[z], row_ptr[z + 1]):
                 scores[row_cols[p]] += weight
         out_common[z] = 0
+    if table.size > 0:
+        a = 0
+        for p in range(row_ptr[u], row_ptr[u + 1]):
+            while active[a] < row_cols[p]:
+                a += 1
+            for b in range(active.size):
+                scores[active[b]] += table[a, b]
+        return
     for p in range(row_ptr[u], row_ptr[u + 1]):
         z = row_cols[p]
         degree = col_ptr[z + 1] - col_ptr[z]
