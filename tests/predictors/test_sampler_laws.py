@@ -58,18 +58,29 @@ def test_one_draw_follows_the_scores(name, layer):
     assert_law(count(draws, ids), scores)
 
 
+class FirstSampledThenStreamed:
+    """A predictor whose sampler gives one link only, so that the stream draws the second."""
+
+    def __init__(self, predictor):
+        self.predictor, self.stream = predictor, predictor.stream
+
+    def sample(self, topology, n, seed):
+        return self.predictor.sample(topology, min(n, 1), seed)
+
+
+@pytest.mark.parametrize("wrap", [lambda predictor: predictor, FirstSampledThenStreamed], ids=["sampler", "both"])
 @pytest.mark.parametrize("name", NODE_BASED)
-def test_two_draws_follow_successive_sampling(name):
+def test_two_draws_follow_successive_sampling(name, wrap):
     topology = LAYERS["one hub"]
     ids, scores = exact(name, topology)
     law = successive_pairs(scores)
-    predictor = predictors.get(name, proposals_per_link=PLENTY)
-    draws = np.array([predictor.sample(topology, 2, BASE + k) for k in range(40_000)])
+    predictor = wrap(predictors.get(name, proposals_per_link=PLENTY))
+    draws = np.array([Soft().grow(predictor, topology, 2, BASE + k) for k in range(20_000)])
     first, second = np.searchsorted(ids, draws.T)
     pairs = np.bincount(first * ids.size + second, minlength=ids.size**2)
     keys = np.array([i * ids.size + j for i, j in law])
     probabilities = np.array(list(law.values()))
-    common = probabilities * 40_000 >= 5
+    common = probabilities * 20_000 >= 5
     observed = np.append(pairs[keys[common]], pairs[keys[~common]].sum())
     expected = np.append(probabilities[common], probabilities[~common].sum())
     assert pairs.sum() == pairs[keys].sum()
