@@ -42,7 +42,7 @@ def _step_section(rows: list[dict[str, Any]]) -> str:
     lines = ["## One training step\n"]
     sizes = "-".join(str(size) for size in rows[0]["sizes"])
     lines.append(
-        f"Forward, cross-entropy, backward and fused Adam of a {sizes} network whose hidden layers hold "
+        f"Forward, cross-entropy, backward and fused momentum SGD of a {sizes} network whose hidden layers hold "
         f"{rows[0]['density']:.0%} of their links. `x` is the time of a contender over ours.\n"
     )
     for row in rows:

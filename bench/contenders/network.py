@@ -51,6 +51,8 @@ class Contender:
     step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+LR, MOMENTUM = 0.01, 0.9
+
 Builder = Callable[[Sequence[Links]], Contender]
 contenders: dict[str, Builder] = {}
 
@@ -79,9 +81,11 @@ def _index(array: Any) -> torch.Tensor:
     return torch.from_numpy(array.astype(np.int64))
 
 
-def adam_step(model: nn.Module, params: Sequence[torch.Tensor] | None = None) -> Any:
-    """Return a training step with torch's fused Adam on all parameters."""
-    optimizer = torch.optim.Adam(list(params or model.parameters()), lr=1e-3, fused=True)
+def training_step(model: nn.Module, params: Sequence[torch.Tensor] | None = None) -> Any:
+    """Return a training step with torch's fused momentum SGD, the field's optimizer for these networks."""
+    optimizer = torch.optim.SGD(
+        list(model.parameters() if params is None else params), lr=LR, momentum=MOMENTUM, fused=True
+    )
 
     def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         loss = functional.cross_entropy(model(x), y)
@@ -105,13 +109,13 @@ def _stack(
 @register("sparsecore")
 def _ours(layers: Sequence[Links]) -> Contender:
     model = _stack(layers, _sparse_linear, SparseSequential)
-    return Contender("sparsecore", model, adam_step(model))
+    return Contender("sparsecore", model, training_step(model))
 
 
 @register("sparsecore, layer by layer")
 def _ours_unfused(layers: Sequence[Links]) -> Contender:
     model = _stack(layers, _sparse_linear, nn.Sequential)
-    return Contender("sparsecore, layer by layer", model, adam_step(model))
+    return Contender("sparsecore, layer by layer", model, training_step(model))
 
 
 def _sparse_linear(layer: Links) -> nn.Module:
@@ -135,7 +139,7 @@ def _dense_linear(layer: Links) -> nn.Module:
 @register("dense")
 def _dense(layers: Sequence[Links]) -> Contender:
     model = _stack(layers, _dense_linear, nn.Sequential)
-    return Contender("dense", model, adam_step(model))
+    return Contender("dense", model, training_step(model))
 
 
 class _MaskedLinear(nn.Module):
@@ -155,7 +159,7 @@ def _masked(layers: Sequence[Links]) -> Contender:
     model = _stack(
         layers, lambda la: _dense_linear(la) if la.topology.density == 1.0 else _MaskedLinear(la), nn.Sequential
     )
-    return Contender("masked dense", model, adam_step(model))
+    return Contender("masked dense", model, training_step(model))
 
 
 class _StitchedProduct(torch.autograd.Function):
@@ -199,7 +203,7 @@ def _stitched(layers: Sequence[Links]) -> Contender:
     model = _stack(
         layers, lambda la: _dense_linear(la) if la.topology.density == 1.0 else _StitchedLinear(la), nn.Sequential
     )
-    return Contender("torch CSR stitched", model, adam_step(model))
+    return Contender("torch CSR stitched", model, training_step(model))
 
 
 class _CsrLinear(nn.Module):
@@ -226,23 +230,17 @@ def _csr(layers: Sequence[Links]) -> Contender:
         layers, lambda la: _dense_linear(la) if la.topology.density == 1.0 else _CsrLinear(la), nn.Sequential
     )
     csr = [module.weight for module in model if isinstance(module, _CsrLinear)]
-    moments = [[torch.zeros_like(weight.values()) for _ in range(2)] for weight in csr]
-    inner = adam_step(model)
-    count = 0
+    velocities = [torch.zeros_like(weight.values()) for weight in csr]
+    inner = training_step(model, [p for p in model.parameters() if p.layout is torch.strided])
 
     def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        # torch's Adam refuses CSR parameters: the same update on their values, by hand.
-        nonlocal count
+        # Most of torch's optimizers refuse CSR parameters: the same update on their values, by hand.
         loss: torch.Tensor = inner(x, y)
-        count += 1
-        for weight, (first, second) in zip(csr, moments, strict=True):
+        for weight, velocity in zip(csr, velocities, strict=True):
             assert weight.grad is not None
-            grad = weight.grad.values()
-            first.lerp_(grad, 0.1)
-            second.mul_(0.999).addcmul_(grad, grad, value=0.001)
-            scale = (second / (1 - 0.999**count)).sqrt_().add_(1e-8)
+            velocity.mul_(MOMENTUM).add_(weight.grad.values())
             with torch.no_grad():
-                weight.values().addcdiv_(first, scale, value=-1e-3 / (1 - 0.9**count))
+                weight.values().sub_(velocity, alpha=LR)
             weight.grad = None
         return loss
 

@@ -131,7 +131,7 @@ class _Sampled(_NodeBased):
 def _is_small_core(topology: Topology) -> bool:
     """Tell whether links crowd on few neurons: most proposals would fail, and the exact stream takes milliseconds."""
     n_in, n_out = np.count_nonzero(topology.in_degrees), np.count_nonzero(topology.out_degrees)
-    return n_in**2 <= TABLE_LIMIT and topology.n_links >= CROWDED * n_in * n_out
+    return bool(n_in**2 <= TABLE_LIMIT and topology.n_links >= CROWDED * n_in * n_out)
 
 
 def _two_paths(degrees: Int64Array) -> Float64Array:
