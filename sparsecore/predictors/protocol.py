@@ -10,11 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsecore._typing import Float64Array, FloatArray, Int64Array
-from sparsecore.errors import ShapeError, SignalError, TopologyError
+from sparsecore.errors import ShapeError, SignalError, TopologyError, check_count
 from sparsecore.registry import Registry
 from sparsecore.storage import Topology
 
-__all__ = ["Predictor", "Sampler", "ScoreBlock", "Signals", "checked_pairs", "get", "names", "register", "registry"]
+__all__ = [
+    "Predictor",
+    "Sampler",
+    "ScoreBlock",
+    "Signals",
+    "checked_draw",
+    "checked_pairs",
+    "get",
+    "names",
+    "register",
+    "registry",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +125,12 @@ def checked_pairs(topology: Topology, rows: ArrayLike, cols: ArrayLike) -> tuple
         first = int(np.flatnonzero(linked)[0])
         raise TopologyError(f"Expected missing links. Got (row {row[first]}, col {col[first]}), which exists.")
     return row, col
+
+
+def checked_draw(n: int, seed: int) -> None:
+    """Raise `ConfigError` if `n` is negative or `seed` is not a 64-bit number."""
+    check_count("n", n, "the number of links to draw")
+    check_count("seed", seed, "the number that all random streams start from", high=2**64 - 1)
 
 
 registry: Registry[Predictor] = Registry("predictor")

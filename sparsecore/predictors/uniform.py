@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsecore._typing import Float64Array, Int64Array
-from sparsecore.predictors.protocol import ScoreBlock, Signals, checked_pairs, register
+from sparsecore.kernels.cpu.propose import propose_uniformly
+from sparsecore.predictors.draws import sides, successive
+from sparsecore.predictors.protocol import ScoreBlock, Signals, checked_draw, checked_pairs, register
 from sparsecore.storage import Topology
 
 __all__ = ["Random"]
@@ -33,7 +35,7 @@ class Random:
 
     def stream(self, topology: Topology, *, signals: Signals | None = None) -> Iterator[ScoreBlock]:
         """Yield every missing link with score 1, in order of link id."""
-        linked = np.sort(topology.link_ids)
+        linked = _linked(topology)
         for low in range(0, topology.n_possible, _BLOCK):
             high = min(low + _BLOCK, topology.n_possible)
             free = np.ones(high - low, np.bool_)
@@ -44,24 +46,32 @@ class Random:
                 yield ScoreBlock(ids, np.ones(ids.size))
 
     def sample(self, topology: Topology, n: int, seed: int) -> Int64Array:
-        """Return ``min(n, missing)`` distinct missing links, uniformly, int64 ids in order of draw; O(links + n)."""
-        draw = np.random.Generator(np.random.Philox(seed))
+        """Return ``min(n, missing)`` distinct missing links, uniformly, int64 ids in order of draw; O(links + n).
+
+        Pairs are drawn and rejected if linked or drawn before; where more than half of them would be, the ranks of
+        missing links are permuted instead.
+        """
+        checked_draw(n, seed)
         n_missing = topology.n_possible - topology.n_links
         n = min(n, n_missing)
         if n == 0:
             return np.zeros(0, np.int64)
-        ranks = draw.permutation(n_missing)[:n] if 2 * n > n_missing else _distinct(draw, n_missing, n)
+        if 2 * (topology.n_links + n) <= topology.n_possible:
+            outs, _ = sides(topology, bits=True)
+
+            def propose(start: int, found: Int64Array) -> None:
+                propose_uniformly(outs, np.uint64(seed), start, found)
+
+            # At least half of all proposals are accepted: it would take a miracle to reach the budget.
+            return successive(propose, topology.n_possible, n, 16 * n + 1024)
+        ranks = np.random.Generator(np.random.Philox(seed)).permutation(n_missing)[:n]
         # The k-th missing link lies behind as many links as have at most k missing links before them.
-        linked = np.sort(topology.link_ids)
+        linked = _linked(topology)
         missing_before = linked - np.arange(linked.size)
         return ranks + np.searchsorted(missing_before, ranks, side="right")
 
 
-def _distinct(draw: np.random.Generator, bound: int, n: int) -> Int64Array:
-    """Return `n` distinct uniform integers below `bound` (at least ``2 n``): repeated draws are thrown away."""
-    kept = np.zeros(0, np.int64)
-    while kept.size < n:
-        tried = np.concatenate([kept, draw.integers(0, bound, n - kept.size + 16)])
-        _, first = np.unique(tried, return_index=True)
-        kept = tried[np.sort(first)][:n]
-    return kept
+def _linked(topology: Topology) -> Int64Array:
+    """Return all link ids, int64, increasing."""
+    rows = np.repeat(np.arange(topology.n_out, dtype=np.int64), topology.out_degrees)
+    return rows * topology.n_in + topology.row_cols

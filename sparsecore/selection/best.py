@@ -22,11 +22,12 @@ class Smallest:
         self._n = n
         self._ids = np.zeros(0, np.int64)
         self._keys = np.zeros(0)
-        self._limit = np.inf
+        #: Keys above it are of no interest.
+        self.limit = float(np.inf) if n else float(-np.inf)
 
     def add(self, ids: Int64Array, keys: Float64Array) -> None:
         """Offer some ids with their keys."""
-        hopeful = keys <= self._limit
+        hopeful = keys <= self.limit
         self._ids = np.concatenate([self._ids, ids[hopeful]])
         self._keys = np.concatenate([self._keys, keys[hopeful]])
         if self._ids.size > 2 * self._n + 1024:
@@ -42,6 +43,6 @@ class Smallest:
         if self._keys.size > n:
             limit = np.partition(self._keys, n - 1)[n - 1] if n else -np.inf
             stay = self._keys <= limit
-            self._ids, self._keys, self._limit = self._ids[stay], self._keys[stay], limit
+            self._ids, self._keys, self.limit = self._ids[stay], self._keys[stay], float(limit)
         order = np.lexsort((self._ids, self._keys))[:n]
         self._ids, self._keys = self._ids[order], self._keys[order]

@@ -12,7 +12,16 @@ from sparsecore.predictors import Predictor, Random, Signals
 from sparsecore.registry import Registry
 from sparsecore.storage import Topology
 
-__all__ = ["Selection", "checked_importance", "fill_uniformly", "get", "names", "register", "registry"]
+__all__ = [
+    "Selection",
+    "checked_growth",
+    "checked_importance",
+    "fill_uniformly",
+    "get",
+    "names",
+    "register",
+    "registry",
+]
 
 
 @runtime_checkable
@@ -30,12 +39,25 @@ class Selection(Protocol):
         ...
 
 
-def checked_importance(importance: FloatArray, n_keep: int) -> Float64Array:
+def checked_seed(seed: int) -> None:
+    """Raise `ConfigError` if `seed` is not a 64-bit number."""
+    check_count("seed", seed, "the number that all random streams start from", high=2**64 - 1)
+
+
+def checked_growth(topology: Topology, n: int, seed: int) -> int:
+    """Return how many links can be grown of `n` wanted, or raise `ConfigError`."""
+    check_count("n", n, "the number of links to grow")
+    checked_seed(seed)
+    return min(n, topology.n_possible - topology.n_links)
+
+
+def checked_importance(importance: FloatArray, n_keep: int, seed: int) -> Float64Array:
     """Return `importance` as float64, or raise if it is not a finite non-negative vector of at least `n_keep`."""
     values = np.asarray(importance, np.float64)
     if values.ndim != 1:
         raise ShapeError(f"Expected importance of shape (n_links,). Got {values.shape}.")
     check_count("n_keep", n_keep, "the number of links that stay", high=values.size)
+    checked_seed(seed)
     if not np.isfinite(values).all() or (values.size and values.min() < 0):
         bad = int(np.flatnonzero(~np.isfinite(values) | (values < 0))[0])
         raise ConfigError(

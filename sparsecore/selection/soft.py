@@ -8,10 +8,11 @@ import numpy as np
 
 from sparsecore._typing import BoolArray, Float64Array, FloatArray, Int64Array
 from sparsecore.errors import check_positive
-from sparsecore.kernels.cpu.select import log_exponentials
+from sparsecore.kernels.cpu.rng import salted
+from sparsecore.kernels.cpu.select import soft_keys
 from sparsecore.predictors import Predictor, Sampler, Signals
 from sparsecore.selection.best import Smallest
-from sparsecore.selection.protocol import checked_importance, fill_uniformly, register
+from sparsecore.selection.protocol import checked_growth, checked_importance, fill_uniformly, register
 from sparsecore.storage import Topology
 
 __all__ = ["Soft"]
@@ -46,10 +47,9 @@ class Soft:
         ConfigError
             If an importance is negative or not finite, or `n_keep` exceeds their number.
         """
-        values = checked_importance(importance, n_keep)
-        positions = np.arange(values.size)
+        values = checked_importance(importance, n_keep, seed)
         best = Smallest(n_keep)
-        best.add(positions, self._keys(positions, values, seed))
+        self._offer(best, np.arange(values.size), values, seed)
         return np.sort(best.ids())
 
     def grow(
@@ -61,28 +61,24 @@ class Soft:
         exponential keys over the streamed scores, which continues the same law; missing links of score 0 follow
         uniformly when the others run out.
         """
-        n = min(n, topology.n_possible - topology.n_links)
+        n = checked_growth(topology, n, seed)
         chosen = np.zeros(0, np.int64)
         if self.temperature == 1.0 and isinstance(predictor, Sampler):
-            chosen = predictor.sample(topology, n, seed)
+            chosen = predictor.sample(topology, n, salted(seed, 0))
         if chosen.size < n:
             best = Smallest(n - chosen.size)
             taken = np.sort(chosen)
             for block in predictor.stream(topology, signals=signals):
                 open_ = ~_in_sorted(taken, block.ids)
-                ids = block.ids[open_]
-                best.add(ids, self._keys(ids, block.scores[open_], seed))
+                self._offer(best, block.ids[open_], block.scores[open_], salted(seed, 1))
             chosen = np.concatenate([chosen, best.ids()])
-        return fill_uniformly(topology, chosen, n, seed)
+        return fill_uniformly(topology, chosen, n, salted(seed, 2))
 
-    def _keys(self, ids: Int64Array, scores: Float64Array, seed: int) -> Float64Array:
-        """Return the key of each id; a pure function of seed, id and score. Zeros get keys above all others."""
-        noise: Float64Array = log_exponentials(np.uint64(seed), ids)
-        positive = scores > 0
-        keys: Float64Array = noise - self.temperature * np.log(scores, out=np.zeros(scores.size), where=positive)
-        # Zeros keep a finite order among themselves: their noise spans less than 100.
-        keys[~positive] = np.finfo(np.float64).max / 2 + (noise[~positive] + 64.0) * 1e300
-        return keys
+    def _offer(self, best: Smallest, ids: Int64Array, weights: Float64Array, seed: int) -> None:
+        """Offer ids with their random keys, those left out that `best` would not take."""
+        kept, keys = np.empty(ids.size, np.int64), np.empty(ids.size)
+        count = soft_keys(np.uint64(seed), ids, weights, float(self.temperature), float(best.limit), kept, keys)
+        best.add(ids[kept[:count]], keys[:count])
 
 
 def _in_sorted(values: Int64Array, ids: Int64Array) -> BoolArray:

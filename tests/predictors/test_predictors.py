@@ -55,14 +55,6 @@ def test_the_stream_holds_every_positive_score_once_in_order(name, topology):
     np.testing.assert_allclose(scores, expected[expected > 0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_l3n")])
-def test_scores_do_not_depend_on_the_table_of_weights(monkeypatch, name):
-    topology = random_topology(30, 40, 0.2)
-    with_table = all_scores(name, topology)
-    monkeypatch.setattr("sparsecore.predictors.node_based.TABLE_LIMIT", 0)
-    np.testing.assert_allclose(all_scores(name, topology), with_table, rtol=1e-12)
-
-
 @pytest.mark.parametrize("name", SYMMETRIC)
 @settings(deadline=None)
 @given(topology=topologies(), data=st.data())

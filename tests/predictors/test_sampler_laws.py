@@ -1,7 +1,7 @@
 """Chi-square tests of every sampler against exact probabilities.
 
-Each test fails by chance with probability below 1e-4 for a fresh seed; seeds are fixed here. With 20 tests the
-family-wise false-alarm rate of a run on fresh seeds (`SPARSECORE_FRESH_SEEDS=1`) is below 0.2%.
+Each test fails by chance with probability below 1e-5 for a fresh seed; seeds are fixed here. With 90 tests the
+family-wise false-alarm rate of a run on fresh seeds (`SPARSECORE_FRESH_SEEDS=1`) is below 0.1%.
 """
 
 import os
@@ -17,7 +17,7 @@ from sparsecore import predictors
 from sparsecore.selection import Soft
 from sparsecore.storage import Topology
 
-ALARM = 1e-4
+ALARM = 1e-5
 BASE = secrets.randbits(60) if os.environ.get("SPARSECORE_FRESH_SEEDS") else 20_000
 
 LAYERS = {
@@ -27,7 +27,19 @@ LAYERS = {
     "one hub": Topology.from_coo([0] * 6 + [1, 2, 3, 1, 2], [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 3], shape=(5, 7)),
 }
 PLENTY = 100_000
-NODE_BASED = ["ch2_l3n", "ch3_l3n"]
+SAMPLED = [name for name in predictors.names() if hasattr(predictors.get(name), "proposals_per_link")]
+
+
+@pytest.fixture(params=["lists", "bitsets"])
+def form(request, monkeypatch):
+    """Whether links are looked up in lists or in bitsets, which small layers would always choose."""
+    if request.param == "lists":
+        monkeypatch.setattr("sparsecore.predictors.draws._with_bits", lambda side: side)
+    return request.param
+
+
+def test_these_predictors_have_samplers():
+    assert set(SAMPLED) == {"ch2_l3n", "ch3_l3n", "ch2_l3p", "ch3_l3p", "cn_l3", "ra_l3"}
 
 
 def exact(name, topology, temperature=1.0):
@@ -49,12 +61,12 @@ def count(draws, ids):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("name", NODE_BASED)
-def test_one_draw_follows_the_scores(name, layer):
+@pytest.mark.parametrize("name", SAMPLED)
+def test_one_draw_follows_the_scores(name, layer, form):
     topology = LAYERS[layer]
     ids, scores = exact(name, topology)
     predictor = predictors.get(name, proposals_per_link=PLENTY)
-    draws = np.concatenate([predictor.sample(topology, 1, BASE + k) for k in range(20_000)])
+    draws = np.concatenate([predictor.sample(topology, 1, BASE + k) for k in range(10_000)])
     assert_law(count(draws, ids), scores)
 
 
@@ -69,7 +81,7 @@ class FirstSampledThenStreamed:
 
 
 @pytest.mark.parametrize("wrap", [lambda predictor: predictor, FirstSampledThenStreamed], ids=["sampler", "both"])
-@pytest.mark.parametrize("name", NODE_BASED)
+@pytest.mark.parametrize("name", SAMPLED)
 def test_two_draws_follow_successive_sampling(name, wrap):
     topology = LAYERS["one hub"]
     ids, scores = exact(name, topology)
@@ -88,7 +100,7 @@ def test_two_draws_follow_successive_sampling(name, wrap):
 
 
 @pytest.mark.parametrize("budget", [0, 1])
-@pytest.mark.parametrize("name", NODE_BASED)
+@pytest.mark.parametrize("name", SAMPLED)
 def test_the_law_holds_when_the_stream_takes_over_from_the_sampler(name, budget):
     topology = LAYERS["nearly full"]
     ids, _ = exact(name, topology)
@@ -104,7 +116,7 @@ def test_the_law_holds_when_the_stream_takes_over_from_the_sampler(name, budget)
     # Inclusion counts of two exact methods differ by sampling noise alone: each is Binomial(4000, p).
     p = (times_drawn + by_torch) / 8_000
     scale = np.sqrt(np.maximum(2 * 4_000 * p * (1 - p), 1e-9))
-    assert np.abs((times_drawn - by_torch) / scale).max() < 5.0
+    assert np.abs((times_drawn - by_torch) / scale).max() < 5.5
 
 
 @pytest.mark.parametrize("name", ["ch2_l3n", "ch3_l3p", "ra_l3"])
@@ -112,8 +124,7 @@ def test_the_law_holds_when_the_stream_takes_over_from_the_sampler(name, budget)
 def test_streamed_draws_follow_the_scores_at_any_temperature(name, temperature):
     topology = LAYERS["middling"]
     ids, weights = exact(name, topology, temperature)
-    options = {"proposals_per_link": 0} if name == "ch2_l3n" else {}
-    predictor = predictors.get(name, **options)
+    predictor = predictors.get(name, proposals_per_link=0)
     draws = np.concatenate([Soft(temperature).grow(predictor, topology, 1, BASE + k) for k in range(8_000)])
     assert_law(count(draws, ids), weights)
 

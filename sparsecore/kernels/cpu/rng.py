@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-__all__ = ["below", "mix64", "next_state", "stream", "uniform"]
+__all__ = ["below", "mix64", "next_state", "salted", "stream", "uniform"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -48,3 +48,12 @@ def uniform(state: Any) -> float:
 def below(state: Any, n: int) -> int:
     """Return the number of a state, uniform on 0 .. n - 1 (bias below n / 2**53)."""
     return int(uniform(state) * n)
+
+
+def salted(seed: int, purpose: int) -> int:
+    """Return another 64-bit seed, for one purpose: streams of different purposes have nothing in common.
+
+    Two consumers that number their streams differently (proposals from 0, links by id) must not share a seed: stream t
+    of one would be stream t of the other.
+    """
+    return int(stream(np.uint64(seed), np.uint64(2**64 - 1 - purpose)))
