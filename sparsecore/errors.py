@@ -11,6 +11,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DtypeError",
+    "ExportError",
     "ShapeError",
     "SignalError",
     "SparseCoreError",
@@ -48,6 +49,10 @@ class SignalError(SparseCoreError, RuntimeError):
 
 class CheckpointError(SparseCoreError, OSError):
     """A checkpoint file is missing, damaged or foreign."""
+
+
+class ExportError(SparseCoreError, ValueError):
+    """A model cannot be written in the wanted format, or a written one cannot be run."""
 
 
 class DataError(SparseCoreError, ValueError):
