@@ -6,14 +6,14 @@ import dataclasses
 import inspect
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from sparsecore import __version__, generators, kernels, predictors, removal
+from sparsecore import __version__, generators, kernels, predictors, removal, schedules, selection
 from sparsecore.engine import Events, PeakMemory, Settings, Summary, Trainer
 from sparsecore.errors import (
     CheckpointError,
@@ -23,7 +23,7 @@ from sparsecore.errors import (
     check_fraction,
     check_positive,
 )
-from sparsecore.evolution import Evolution, methods
+from sparsecore.evolution import Evolution, Rule, methods
 from sparsecore.io import RunFolder
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
@@ -75,6 +75,8 @@ class ImageRun:
     topology : str
         Generator of the first links. ``"auto"``: the method's published one, which is correlation between input
         features (``"csti"``) for static, CHT, CHTs and CHTss, and uniform (``"er"``) for the others.
+    topology_options : dict
+        Options of the generator, e.g. ``{"r": 0.25}``.
     init : str
         Scheme of the first values, see `SparseLinear`.
     lr, lr_end : float
@@ -89,6 +91,9 @@ class ImageRun:
         Steps between updates; one epoch when missing.
     removal, predictor : str, optional
         Registered parts that take the place of the method's own.
+    rule : dict
+        Fields of the method's `Rule` to replace. Parts are given by name, schedules as ``[name, start, end]`` over the
+        whole run, e.g. ``{"percolate": False, "temperature": ["odds", 0.5, 0.9]}``.
     holdout : int
         Training samples kept apart to choose an epoch by.
     threads : int, optional
@@ -106,6 +111,7 @@ class ImageRun:
     seed: int = 0
     hidden: tuple[int, ...] = (1568, 1568, 1568)
     topology: str = "auto"
+    topology_options: dict[str, Any] = field(default_factory=dict)
     init: str = "swi"
     lr: float = 0.025
     lr_end: float = 2.5e-4
@@ -116,6 +122,7 @@ class ImageRun:
     every: int | None = None
     removal: str | None = None
     predictor: str | None = None
+    rule: dict[str, Any] = field(default_factory=dict)
     holdout: int = 0
     threads: int | None = None
 
@@ -131,6 +138,7 @@ class ImageRun:
             if name not in known[kind]:
                 raise UnknownNameError(kind, name, known[kind])
         _method_options(self, steps=1)
+        _rule_parts(self.rule, steps=1)
         check_fraction("density", self.density, "the fraction of links of every hidden layer", open_low=True)
         check_fraction("density_start", self.density_start, "the density decaying methods start with", open_low=True)
         if self.method != DENSE and self.density == 1.0:
@@ -296,14 +304,37 @@ def _generator(config: ImageRun, data: ImageData) -> generators.Generator:
     name = config.topology
     if name == "auto":
         name = "csti" if config.method in _CORRELATED else "er"
-    return generators.get(name, **({"features": data.train_x} if name == "csti" else {}))
+    features = {"features": data.train_x} if name == "csti" else {}
+    return generators.get(name, **features, **config.topology_options)
 
 
 def _evolution(config: ImageRun, model: MLP, optimizer: torch.optim.Optimizer, every: int, steps: int) -> Evolution:
     options = _method_options(config, steps)
-    return methods.get(
+    evolution = methods.get(
         config.method, model=model, optimizer=optimizer, every=every, steps=steps, seed=config.seed, **options
     )
+    if not config.rule or evolution.rule is None:
+        return evolution
+    rule = dataclasses.replace(evolution.rule, **_rule_parts(config.rule, steps))
+    return Evolution(model, optimizer, rule, every=every, steps=steps, seed=config.seed)
+
+
+def _rule_parts(changes: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """Return fields of a `Rule` built from plain values."""
+    registries: dict[str, Any] = {
+        "removal": removal, "prune": removal, "keep": selection, "grow": selection, "predictor": predictors,
+    }  # fmt: skip
+    known = {part.name for part in dataclasses.fields(Rule)}
+    parts: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in known:
+            raise UnknownNameError("field of the rule", name, known)
+        if isinstance(value, (list, tuple)):
+            schedule, start, end = value
+            parts[name] = schedules.get(schedule, start=start, end=end, steps=steps)
+        else:
+            parts[name] = registries[name].get(value) if name in registries and value is not None else value
+    return parts
 
 
 def _decays(method: str) -> bool:
@@ -323,6 +354,8 @@ def _method_options(config: ImageRun, steps: int) -> dict[str, Any]:
         check_fraction("zeta", zeta, "the fraction of links replaced per update")
         options["zeta"] = Cosine(zeta, 0.0, steps) if config.zeta_schedule == "cosine" else zeta
     accepted = () if config.method == DENSE else inspect.signature(methods.entry(config.method).factory).parameters
+    if config.rule and config.method in (DENSE, "static"):
+        raise ConfigError(f"Expected no changes of the rule of {config.method!r}, which has none. Got {config.rule}.")
     for option in options:
         if option not in accepted:
             raise ConfigError(f"Expected options that method {config.method!r} has. Got {option}, which it has not.")

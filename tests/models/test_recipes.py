@@ -95,6 +95,24 @@ def test_options_reach_the_rule() -> None:
     assert [round(evolution.rule.zeta(step), 6) for step in (0, 9)] == [0.4, 0.0]
 
 
+def test_fields_of_the_rule_and_options_of_the_generator_are_plain_values() -> None:
+    changes = {"keep": "top", "temperature": None, "percolate": False, "fresh": "swi", "removal": "relative_importance"}
+    config = dataclasses.replace(SMALL, topology="bsw", topology_options={"beta": 0.5}, rule=changes)
+    evolution = recipes.build(config, noise()).evolution
+    assert evolution is not None
+    assert evolution.rule is not None
+    rule = evolution.rule
+    assert (type(rule.keep).__name__, rule.percolate, rule.fresh) == ("Top", False, "swi")
+    assert type(rule.removal).__name__ == "RelativeImportance"
+    ramp = dataclasses.replace(SMALL, rule={"temperature": ["odds", 0.5, 0.75]})
+    evolution = recipes.build(ramp, noise()).evolution
+    assert evolution is not None
+    assert evolution.rule is not None
+    assert evolution.rule.temperature is not None
+    assert [evolution.rule.temperature(step) for step in (0, 9)] == [1.0, 3.0]
+    assert ImageRun.from_dict(json.loads(json.dumps(ramp.as_dict()))) == ramp
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -103,6 +121,9 @@ def test_options_reach_the_rule() -> None:
         ({"density": 0.0}, ConfigError, "Expected density"),
         ({"method": "dense", "zeta": 0.3}, ConfigError, "zeta"),
         ({"method": "set", "predictor": "random"}, ConfigError, "predictor"),
+        ({"rule": {"percolated": False}}, UnknownNameError, "'percolate'"),
+        ({"rule": {"keep": "topp"}}, UnknownNameError, "'top'"),
+        ({"method": "static", "rule": {"percolate": False}}, ConfigError, "has none"),
         ({"zeta_schedule": "linear"}, UnknownNameError, "zeta schedule"),
         ({"lr": -1.0}, ConfigError, "Expected lr"),
         ({"momentum": 1.5}, ConfigError, "Expected momentum"),
