@@ -1,6 +1,7 @@
-"""Files: checkpoints and run folders."""
+"""Files: checkpoints, run folders, and exported models."""
 
 from sparsecore.io.checkpoint import load, save
+from sparsecore.io.export import Exported, export_model, load_exported
 from sparsecore.io.run_folder import RunFolder
 
-__all__ = ["RunFolder", "load", "save"]
+__all__ = ["Exported", "RunFolder", "export_model", "load", "load_exported", "save"]
