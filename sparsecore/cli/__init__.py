@@ -1,4 +1,4 @@
-"""The command line: train, resume, inspect, methods, demo, doctor."""
+"""The command line: train, resume, inspect, export, methods, demo, doctor."""
 
 from __future__ import annotations
 

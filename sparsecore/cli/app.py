@@ -12,6 +12,7 @@ import typer
 from sparsecore import __version__, generators, predictors, removal, schedules, selection
 from sparsecore.cli import demo as demo_runs
 from sparsecore.cli import doctor as checks
+from sparsecore.cli.export import export
 from sparsecore.cli.plots import plot_runs
 from sparsecore.cli.progress import RunProgress
 from sparsecore.cli.screen import console, percent
@@ -180,6 +181,9 @@ def inspect(
             raise ConfigError(f"Expected at least one finished epoch for pictures of {run}. Got none.")
         for path in plot_runs(folder.path / "plots", {run.name: records}, {run.name: before}, {run.name: after}):
             console.print(f"wrote {path}", markup=False)
+
+
+app.command()(export)
 
 
 @app.command()

@@ -118,8 +118,8 @@ def _module(step: Step, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
         if old is not None and new is not None and old.shape != new.shape:
             raise ValueError(f"shape {tuple(new.shape)} for {step['name']}.{name} of shape {tuple(old.shape)}")
         if old is not None:
-            is_parameter = name in module._parameters and new is not None
-            setattr(module, name, nn.Parameter(new, requires_grad=False) if is_parameter else new)
+            as_it_is = new is None or name in module._buffers
+            setattr(module, name, new if as_it_is else nn.Parameter(new, requires_grad=False))  # type: ignore[arg-type]
     if isinstance(module, nn.Linear) and module.weight is None:
         raise KeyError(f"{step['name']}.weight")
     return module
