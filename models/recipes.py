@@ -23,12 +23,13 @@ from sparsecore.errors import (
     check_fraction,
     check_positive,
 )
-from sparsecore.evolution import Evolution, Rule, methods
+from sparsecore.evolution import Evolution, Parts, Rule, methods, redistribution
+from sparsecore.evolution.methods.parts import preset_of
 from sparsecore.io import RunFolder
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
 from sparsecore.models.mlp import MLP
-from sparsecore.schedules import Cosine, Linear
+from sparsecore.schedules import Constant, Cosine, Linear
 
 __all__ = [
     "DENSE",
@@ -72,9 +73,12 @@ class ImageRun:
         Seed of links, values, order of samples and updates.
     hidden : tuple of int
         Sizes of the hidden layers.
+    preset : str, optional
+        Task whose published settings the method takes: ``"mlp"`` (its own choice), ``"translation"`` or ``"llama"``.
     topology : str
-        Generator of the first links. ``"auto"``: the method's published one, which is correlation between input
-        features (``"csti"``) for static, CHT, CHTs and CHTss, and uniform (``"er"``) for the others.
+        Generator of the first links, with options as in ``"brf:r=0.25"``. ``"auto"``: the method's published one, which
+        is correlation between input features (``"csti"``) for static, CHT, CHTs and CHTss, and uniform (``"er"``) for
+        the others.
     topology_options : dict
         Options of the generator, e.g. ``{"r": 0.25}``.
     init : str
@@ -90,10 +94,12 @@ class ImageRun:
     every : int, optional
         Steps between updates; one epoch when missing.
     removal, predictor : str, optional
-        Registered parts that take the place of the method's own.
+        Registered parts that take the place of the method's own, with options as in ``"mest:weight=0.1"``.
     rule : dict
         Fields of the method's `Rule` to replace. Parts are given by name, schedules as ``[name, start, end]`` over the
-        whole run, e.g. ``{"percolate": False, "temperature": ["odds", 0.5, 0.9]}``.
+        whole run or ``[name, start, end, share]`` over its first share, e.g.
+        ``{"percolate": False, "temperature": ["odds", 0.5, 0.9]}``. Under a schedule of the density the first links
+        have `density_start`.
     holdout : int
         Training samples kept apart to choose an epoch by.
     threads : int, optional
@@ -110,6 +116,7 @@ class ImageRun:
     batch_size: int = 32
     seed: int = 0
     hidden: tuple[int, ...] = (1568, 1568, 1568)
+    preset: str | None = None
     topology: str = "auto"
     topology_options: dict[str, Any] = field(default_factory=dict)
     init: str = "swi"
@@ -132,13 +139,15 @@ class ImageRun:
         known = {"method": (*methods.names(), DENSE), "data set": image_data.names()}
         known["generator"] = ("auto", *generators.names())
         known["zeta schedule"] = ("constant", "cosine")
-        chosen = {"method": self.method, "data set": self.data, "generator": self.topology}
+        chosen = {"method": self.method, "data set": self.data, "generator": self.topology.partition(":")[0]}
         chosen["zeta schedule"] = self.zeta_schedule
         for kind, name in chosen.items():
             if name not in known[kind]:
                 raise UnknownNameError(kind, name, known[kind])
         _method_options(self, steps=1)
-        _rule_parts(self.rule, steps=1)
+        if self.method != DENSE:
+            methods.entry(self.method)
+            dataclasses.replace(Rule(keep=selection.Soft()), **_rule_parts(self.rule, steps=1))
         check_fraction("density", self.density, "the fraction of links of every hidden layer", open_low=True)
         check_fraction("density_start", self.density_start, "the density decaying methods start with", open_low=True)
         if self.method != DENSE and self.density == 1.0:
@@ -227,7 +236,7 @@ def build(config: ImageRun, data: ImageData) -> Trainer:
         data.n_features,
         config.hidden,
         data.n_classes,
-        density=1.0 if dense else config.density_start if _decays(config.method) else config.density,
+        density=1.0 if dense else config.density_start if _decays(config) else config.density,
         topology=None if dense else _generator(config, data),
         init=config.init,
         seed=config.seed,
@@ -301,62 +310,80 @@ def _processors() -> int:
 
 
 def _generator(config: ImageRun, data: ImageData) -> generators.Generator:
-    name = config.topology
-    if name == "auto":
-        name = "csti" if config.method in _CORRELATED else "er"
-    features = {"features": data.train_x} if name == "csti" else {}
-    return generators.get(name, **features, **config.topology_options)
+    text = config.topology
+    if text == "auto":
+        text = "csti" if config.method in _CORRELATED else "er"
+    features = {"features": data.train_x} if text.partition(":")[0] == "csti" else {}
+    return generators.registry.build(text, **features, **config.topology_options)
 
 
 def _evolution(config: ImageRun, model: MLP, optimizer: torch.optim.Optimizer, every: int, steps: int) -> Evolution:
     options = _method_options(config, steps)
-    evolution = methods.get(
+    return methods.get(
         config.method, model=model, optimizer=optimizer, every=every, steps=steps, seed=config.seed, **options
     )
-    if not config.rule or evolution.rule is None:
-        return evolution
-    rule = dataclasses.replace(evolution.rule, **_rule_parts(config.rule, steps))
-    return Evolution(model, optimizer, rule, every=every, steps=steps, seed=config.seed)
 
 
 def _rule_parts(changes: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """Return fields of a `Rule` built from plain values."""
     registries: dict[str, Any] = {
-        "removal": removal, "prune": removal, "keep": selection, "grow": selection, "predictor": predictors,
-    }  # fmt: skip
+        **dict.fromkeys(("removal", "prune"), removal.registry),
+        **dict.fromkeys(("keep", "grow"), selection.registry),
+        "predictor": predictors.registry,
+        "amount": removal.amounts,
+        "redistribution": redistribution.registry,
+    }
     known = {part.name for part in dataclasses.fields(Rule)}
     parts: dict[str, Any] = {}
     for name, value in changes.items():
         if name not in known:
             raise UnknownNameError("field of the rule", name, known)
         if isinstance(value, (list, tuple)):
-            schedule, start, end = value
-            parts[name] = schedules.get(schedule, start=start, end=end, steps=steps)
+            schedule, start, end, *share = value
+            length = max(1, round(steps * share[0])) if share else steps
+            parts[name] = schedules.get(schedule, start=start, end=end, steps=length)
+        elif name in registries and value is not None:
+            parts[name] = registries[name].build(value)
         else:
-            parts[name] = registries[name].get(value) if name in registries and value is not None else value
+            parts[name] = Constant(value) if name in ("zeta", "temperature") and value is not None else value
     return parts
 
 
-def _decays(method: str) -> bool:
-    """Tell whether a method brings the density down while it trains, so that it starts above the wanted one."""
-    return method != DENSE and "density" in inspect.signature(methods.entry(method).factory).parameters
+def _accepted(method: str) -> set[str]:
+    """Return the options that a method has, the parts of its rule included."""
+    if method == DENSE:
+        return set()
+    options = inspect.signature(methods.entry(method).factory).parameters
+    rest = any(option.kind is inspect.Parameter.VAR_KEYWORD for option in options.values())
+    return set(options) | (set(Parts.__annotations__) if rest else set())
+
+
+def _decays(config: ImageRun) -> bool:
+    """Tell whether the density is brought down in training, so that it starts above the wanted one."""
+    return "density" in _accepted(config.method) or "density" in config.rule
 
 
 def _method_options(config: ImageRun, steps: int) -> dict[str, Any]:
     """Return what the user chose in place of the method's own parts; raises if the method has no such option."""
-    options: dict[str, Any] = {"density": config.density} if _decays(config.method) else {}
+    if config.rule and config.method in (DENSE, "static"):
+        raise ConfigError(f"Expected no changes of the rule of {config.method!r}, which has none. Got {config.rule}.")
+    accepted = _accepted(config.method)
+    options: dict[str, Any] = {"density": config.density} if "density" in accepted else {}
+    if config.preset is not None:
+        options["preset"] = config.preset
     if config.removal is not None:
-        options["removal"] = removal.get(config.removal)
+        options["removal"] = removal.registry.build(config.removal)
     if config.predictor is not None:
-        options["predictor"] = predictors.get(config.predictor)
+        options["predictor"] = predictors.registry.build(config.predictor)
     if config.zeta is not None or config.zeta_schedule != "constant":
         zeta = 0.3 if config.zeta is None else config.zeta
         check_fraction("zeta", zeta, "the fraction of links replaced per update")
         options["zeta"] = Cosine(zeta, 0.0, steps) if config.zeta_schedule == "cosine" else zeta
-    accepted = () if config.method == DENSE else inspect.signature(methods.entry(config.method).factory).parameters
-    if config.rule and config.method in (DENSE, "static"):
-        raise ConfigError(f"Expected no changes of the rule of {config.method!r}, which has none. Got {config.rule}.")
+    renamed = {"density": "density_schedule"}
+    options |= {renamed.get(name, name): part for name, part in _rule_parts(config.rule, steps).items()}
     for option in options:
         if option not in accepted:
             raise ConfigError(f"Expected options that method {config.method!r} has. Got {option}, which it has not.")
+    if config.preset is not None:
+        preset_of(config.preset)
     return options

@@ -3,17 +3,22 @@
 from sparsecore import errors, generators, kernels, predictors, removal, schedules, selection, storage
 from sparsecore.evolution import (
     CHT,
+    DSR,
+    ESML,
     GMP,
     MEST,
     SET,
+    SNFS,
     CHTs,
     CHTss,
+    DeepR,
     Evolution,
     GraNet,
     Report,
     RigL,
     Rule,
     Static,
+    TopKAST,
     methods,
 )
 from sparsecore.nn import SparseLinear, SparseSequential, find_chains, sparse_layers, sparsify
@@ -23,11 +28,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CHT",
+    "DSR",
+    "ESML",
     "GMP",
     "MEST",
     "SET",
+    "SNFS",
     "CHTs",
     "CHTss",
+    "DeepR",
     "Evolution",
     "GraNet",
     "Report",
@@ -36,6 +45,7 @@ __all__ = [
     "SparseLinear",
     "SparseSequential",
     "Static",
+    "TopKAST",
     "Topology",
     "TopologyEdit",
     "__version__",

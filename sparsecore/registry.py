@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -107,6 +108,41 @@ class Registry(Generic[T]):
                     raise ConfigError(f"Expected options of {self.kind} {name!r} among: {have}. Got {option!r}.")
         part: T = factory(**options)
         return part
+
+    def build(self, text: str, **options: Any) -> T:
+        """Build the part that a line of text names: ``name`` or ``name:option=value,option=value``.
+
+        Values are read as Python literals where they are, else as text. `options` give way to those in the text.
+
+        Raises
+        ------
+        UnknownNameError
+            If nothing of that name is registered.
+        ConfigError
+            If an option does not exist or is not written as ``option=value``.
+
+        Examples
+        --------
+        >>> parts = Registry[object]("part")
+        >>> @parts.register("pair", paper="-", equation="-")
+        ... @dataclass(frozen=True)
+        ... class Pair:
+        ...     '''Two numbers.'''
+        ...     one: int = 1
+        ...     two: str = "b"
+        >>> parts.build("pair:one=3,two=c")
+        Pair(one=3, two='c')
+        """
+        name, _, rest = text.partition(":")
+        for pair in filter(None, rest.split(",")):
+            option, equals, value = pair.partition("=")
+            if not equals or not option.strip():
+                raise ConfigError(f"Expected {self.kind} options as {name}:option=value,... Got {text!r}.")
+            try:
+                options[option.strip()] = ast.literal_eval(value.strip())
+            except (ValueError, SyntaxError):
+                options[option.strip()] = value.strip()
+        return self.get(name, **options)
 
     def names(self) -> tuple[str, ...]:
         """Return all names, sorted."""

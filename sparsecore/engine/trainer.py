@@ -147,7 +147,7 @@ class Trainer:
             self._valid = _tensors(data.valid_x, data.valid_y, device)
         self.steps_per_epoch = settings.steps_per_epoch(len(self._train[1]))
         self.records: list[EpochRecord] = []
-        reads_values_alone = evolution is None or evolution.rule is None or not evolution.rule.needs
+        reads_values_alone = evolution is None or evolution.rule is None or not evolution.rule.follows_steps
         self._compiled = CompiledSteps.of(model, optimizer) if settings.compiled and reads_values_alone else None
 
     @property

@@ -11,11 +11,15 @@ from sparsecore._typing import FloatArray
 from sparsecore.nn import SparseLinear, link_std
 from sparsecore.storage import TopologyEdit
 
-__all__ = ["apply_edit", "fresh_values", "remap_state"]
+__all__ = ["apply_edit", "fresh_values", "momentum_of", "remap_state"]
 
 
 def apply_edit(
-    layer: SparseLinear, edit: TopologyEdit, optimizer: torch.optim.Optimizer, fresh: FloatArray | None = None
+    layer: SparseLinear,
+    edit: TopologyEdit,
+    optimizer: torch.optim.Optimizer,
+    fresh: FloatArray | None = None,
+    momentum: FloatArray | None = None,
 ) -> None:
     """Give `layer` the new links of `edit`; surviving links keep value and optimizer state, new ones start at zero.
 
@@ -29,6 +33,8 @@ def apply_edit(
         Every state tensor of shape (n_links,) that belongs to the layer's values is moved.
     fresh : array, float32, (edit.fresh.size,), optional
         Values of the new links; zeros when missing.
+    momentum : array, float32, (edit.fresh.size,), optional
+        SGD momentum of the new links; zeros when missing, and where the optimizer has none.
     """
     if edit.is_identity:
         return
@@ -38,6 +44,9 @@ def apply_edit(
     state = optimizer.state.get(layer.values)
     if state:
         moved = remap_state(state, edit)
+        if momentum is not None and "momentum_buffer" in moved:
+            buffer = moved["momentum_buffer"]
+            buffer[torch.from_numpy(edit.fresh).to(buffer.device)] = torch.from_numpy(momentum).to(buffer)
         layer.adopt(edit.new, values)
         state.update(moved)
     else:
@@ -51,6 +60,20 @@ def remap_state(state: dict[str, Any], edit: TopologyEdit) -> dict[str, torch.Te
         for key, entry in state.items()
         if isinstance(entry, torch.Tensor) and tuple(entry.shape) == (edit.old.n_links,)
     }
+
+
+def momentum_of(optimizer: torch.optim.Optimizer, values: torch.Tensor) -> FloatArray | None:
+    """Return the momentum of every link, float32, (n_links,), or ``None`` if the optimizer has none yet.
+
+    That is the momentum buffer of SGD, or the mean gradient of the Adam family over the root of its mean square.
+    """
+    state = optimizer.state.get(values, {})
+    momentum = state.get("momentum_buffer")
+    if momentum is None and "exp_avg" in state:
+        momentum = state["exp_avg"]
+        if "exp_avg_sq" in state:
+            momentum = momentum / (state["exp_avg_sq"].sqrt() + 1e-8)
+    return None if momentum is None else momentum.detach().float().cpu().numpy()
 
 
 def fresh_values(kind: str, edit: TopologyEdit, history_values: FloatArray, seed: int) -> FloatArray | None:

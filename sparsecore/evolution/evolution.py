@@ -11,14 +11,16 @@ import torch
 from torch import nn
 
 from sparsecore.errors import CheckpointError, ConfigError, check_count
-from sparsecore.evolution.apply import apply_edit, fresh_values
+from sparsecore.evolution.apply import apply_edit, fresh_values, momentum_of
+from sparsecore.evolution.companion import Companion
 from sparsecore.evolution.history import History
 from sparsecore.evolution.percolation import active_neurons
-from sparsecore.evolution.plan import LayerPlan, LayerView, derive_seed, plan_chain
+from sparsecore.evolution.plan import LayerPlan, LayerView, derive_seed, plan_model
 from sparsecore.evolution.report import LayerReport, Report
 from sparsecore.evolution.rule import Rule
 from sparsecore.evolution.signals import Recorder
 from sparsecore.nn import SparseLinear, find_chains, sparse_layers
+from sparsecore.predictors import Momentum
 
 __all__ = ["Evolution"]
 
@@ -32,19 +34,26 @@ class _LayerState:
         self.history = History.empty()
         self.frozen = False
         self.overlap, self.grown = 0.0, 0
+        self.link_steps = 0
         self.recorder = Recorder(layer)
+        self.own: torch.Tensor | None = None
 
-    def view(self) -> LayerView:
+    def view(self, rule: Rule, optimizer: torch.optim.Optimizer) -> LayerView:
         """Return the read-only view that planning works on."""
-        values, grad = self.layer.values.detach(), self.layer.values.grad
+        values, grad, companion = self.layer.values.detach(), self.layer.values.grad, rule.companion
+        signs = None
+        if companion is not None and self.own is not None:
+            values, signs = companion.whole(values, self.own), companion.signs(self.own)
         return LayerView(
             self.name,
             self.layer.topology,
             values.float().cpu().numpy(),
             None if grad is None else grad.detach().float().cpu().numpy(),
-            self.recorder.signals(),
+            self.recorder.signals(self.history.ids, self.history.values) if rule.needs else None,
             self.n_start,
             self.frozen,
+            signs,
+            momentum_of(optimizer, self.layer.values) if "momentum" in rule.needs else None,
         )
 
 
@@ -99,6 +108,9 @@ class Evolution:
             for chain in (find_chains(model) if chains is None else chains)
         ]
         self._step, self._updates, self._last_update_s = 0, 0, 0.0
+        self._memory = rule.amount.start if rule is not None else 0.0
+        if rule is not None and rule.companion is not None:
+            self._accompany(rule.companion)
         self._listen_if_needed()
 
     @property
@@ -113,7 +125,7 @@ class Evolution:
         bool
             Whether the links were updated.
         """
-        self._step += 1
+        self._count(1)
         if not self._due(self._step):
             self._listen_if_needed()
             return False
@@ -130,13 +142,18 @@ class Evolution:
             If an update is due among them, or the rule has to listen to them.
         """
         check_count("steps", steps, "the number of steps to count")
-        if self.rule is not None and self.rule.needs and steps:
+        if self.rule is not None and self.rule.follows_steps and steps:
             raise ConfigError(
-                "Expected a rule that reads values alone. Got one that reads gradients. Call step instead."
+                "Expected a rule that reads values alone. Got one that reads gradients or steps. Call step instead."
             )
         if steps >= (self.steps_to_update or steps + 1):
             raise ConfigError(f"Expected fewer than {self.steps_to_update} steps, the next update. Got {steps}.")
+        self._count(steps)
+
+    def _count(self, steps: int) -> None:
         self._step += steps
+        for state in self._states:
+            state.link_steps += steps * state.layer.topology.n_links
 
     @property
     def steps_to_update(self) -> int | None:
@@ -160,27 +177,62 @@ class Evolution:
         if self.rule is None:
             return []
         started = time.perf_counter()
-        plans = [
-            plan
-            for index, chain in enumerate(self._chains)
-            for plan in plan_chain(
-                [state.view() for state in chain], self.rule, self._step, derive_seed(self.seed, self._updates, index)
-            )
-        ]
-        for index, (state, plan) in enumerate(zip(self._states, plans, strict=True)):
-            self._apply(state, plan, derive_seed(self.seed, self._updates, index, 2), self.rule)
+        plan = plan_model(
+            [[state.view(self.rule, self._optimizer) for state in chain] for chain in self._chains],
+            self.rule,
+            self._step,
+            [derive_seed(self.seed, self._updates, index) for index in range(len(self._chains))],
+            self._memory,
+        )
+        plans = [layer for chain in plan.chains for layer in chain]
+        for index, (state, layer) in enumerate(zip(self._states, plans, strict=True)):
+            self._apply(state, layer, index, self.rule)
+        self._memory = plan.memory
         self._updates += 1
         self._last_update_s = time.perf_counter() - started
         return plans
 
-    def _apply(self, state: _LayerState, plan: LayerPlan, seed: int, rule: Rule) -> None:
-        edit, layer = plan.edit, state.layer
-        held = state.history.values_of(edit.new.link_ids[edit.fresh])
+    def _apply(self, state: _LayerState, plan: LayerPlan, index: int, rule: Rule) -> None:
+        edit, layer, companion = plan.edit, state.layer, rule.companion
+        fresh_ids = edit.new.link_ids[edit.fresh]
+        momentum = None
+        if rule.fresh_momentum and isinstance(rule.predictor, Momentum):
+            signals = state.recorder.signals(state.history.ids, state.history.values)
+            rows, cols = np.divmod(fresh_ids, edit.new.n_in)
+            momentum = rule.predictor.signed(edit.old, rows, cols, signals=signals).astype(np.float32)
+        if companion is not None and state.own is not None:
+            companion.open(layer.values, state.own)
+        held = state.history.values_of(fresh_ids)
         state.history = state.history.after(edit, layer.values.detach().float().cpu().numpy())
-        apply_edit(layer, edit, self._optimizer, fresh_values(rule.fresh, edit, held, seed))
+        fresh = fresh_values(rule.fresh, edit, held, derive_seed(self.seed, self._updates, index, 2))
+        apply_edit(layer, edit, self._optimizer, fresh, momentum)
+        if companion is not None and state.own is not None:
+            newborn = companion.newborn(fresh_ids, derive_seed(self.seed, index, 3))
+            state.own = edit.remap(state.own)
+            state.own[torch.from_numpy(edit.fresh).to(state.own.device)] = newborn.to(state.own)
+            companion.close(layer.values, state.own)
         state.overlap, state.grown = plan.overlap, plan.grown.size
         if rule.early_stop is not None and plan.grown.size and plan.overlap >= rule.early_stop:
             state.frozen = True
+
+    def _accompany(self, companion: Companion) -> None:
+        """Call the companion around every optimizer step from now on."""
+        for state in self._states:
+            state.own = companion.begin(state.layer.values)
+
+        def before(*_: Any) -> None:
+            for state in self._states:
+                companion.before_step(state.layer.values, _present(state.own))
+
+        def after(*_: Any) -> None:
+            rates = {id(p): group["lr"] for group in self._optimizer.param_groups for p in group["params"]}
+            for index, state in enumerate(self._states):
+                seed = derive_seed(self.seed, self._step, index, 4)
+                values = state.layer.values
+                companion.after_step(values, _present(state.own), float(rates[id(values)]), seed)
+
+        self._optimizer.register_step_pre_hook(before)
+        self._optimizer.register_step_post_hook(after)
 
     def _due(self, step: int) -> bool:
         return self.rule is not None and step % self.every == 0 and (self.steps is None or step < self.steps)
@@ -188,10 +240,12 @@ class Evolution:
     def _listen_if_needed(self) -> None:
         if self.rule is None or "signals" not in self.rule.needs:
             return
+        ahead, window = self.steps_to_update, self.rule.window_steps
         for state in self._states:
-            state.recorder.stop()
-            if self._due(self._step + 1):
-                state.recorder.start()
+            if ahead is not None and ahead <= window:
+                state.recorder.listen(self._step + 1, window)
+            else:
+                state.recorder.stop()
 
     def report(self) -> Report:
         """Return links, density, active neurons, ITOP and overlap of every layer."""
@@ -215,9 +269,16 @@ class Evolution:
                         overlap=state.overlap,
                         grown=state.grown,
                         frozen=state.frozen,
+                        mean_density=self._mean_density(state),
                     )
                 )
         return Report(layers, n_active / max(1, n_neurons), self._step, self._updates, self._last_update_s)
+
+    def _mean_density(self, state: _LayerState) -> float:
+        topology = state.layer.topology
+        if self._step == 0:
+            return topology.density
+        return state.link_steps / (self._step * max(1, topology.n_possible))
 
     def __str__(self) -> str:
         """Show the report as a table."""
@@ -233,10 +294,14 @@ class Evolution:
                 "grown": state.grown,
                 "history_ids": torch.from_numpy(state.history.ids.copy()),
                 "history_values": torch.from_numpy(state.history.values.copy()),
+                "link_steps": state.link_steps,
+                "own": None if state.own is None else state.own.clone(),
+                "heard": state.recorder.state(),
             }
             for state in self._states
         }
-        return {"step": self._step, "updates": self._updates, "seed": self.seed, "layers": layers}
+        counters = {"step": self._step, "updates": self._updates, "seed": self.seed, "memory": self._memory}
+        return {**counters, "layers": layers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`; call it after the model and optimizer states are loaded.
@@ -255,8 +320,17 @@ class Evolution:
             mine.n_start, mine.frozen = int(saved["n_start"]), bool(saved["frozen"])
             mine.overlap, mine.grown = float(saved["overlap"]), int(saved["grown"])
             mine.history = History(saved["history_ids"].numpy().copy(), saved["history_values"].numpy().copy())
+            mine.link_steps = int(saved["link_steps"])
+            mine.own = None if saved["own"] is None else saved["own"].clone().to(mine.layer.values.device)
+            mine.recorder.restore(saved["heard"])
         self._step, self._updates, self.seed = int(state["step"]), int(state["updates"]), int(state["seed"])
+        self._memory = float(state["memory"])
         self._listen_if_needed()
+
+
+def _present(own: torch.Tensor | None) -> torch.Tensor:
+    assert own is not None
+    return own
 
 
 def _require_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

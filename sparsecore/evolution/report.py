@@ -32,6 +32,8 @@ class LayerReport:
         Links grown by the last update.
     frozen : bool
         Whether early stop ended the evolution of this layer.
+    mean_density : float
+        Mean over all training steps so far: what training cost (FLOPs of the links) over what a dense layer costs.
     """
 
     name: str
@@ -44,6 +46,7 @@ class LayerReport:
     overlap: float
     grown: int
     frozen: bool
+    mean_density: float
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,16 @@ class Report:
         return self.n_links / max(1, sum(layer.shape[0] * layer.shape[1] for layer in self.layers))
 
     @property
+    def mean_density(self) -> float:
+        """Mean density over training steps and layers, weighted by possible links: cost of training over dense cost.
+
+        Two density schedules are compared fairly at equal mean density.
+        """
+        possible = [layer.shape[0] * layer.shape[1] for layer in self.layers]
+        spent = sum(la.mean_density * n for la, n in zip(self.layers, possible, strict=True))
+        return spent / max(1, sum(possible))
+
+    @property
     def itop(self) -> float:
         """Explored links over possible links of all layers."""
         possible = [layer.shape[0] * layer.shape[1] for layer in self.layers]
@@ -97,7 +110,8 @@ class Report:
         head = (
             f"{'layer':<20} {'shape':>15} {'links':>10} {'density':>9} {'active in/out':>15} {'ITOP':>7} {'overlap':>8}"
         )
-        lines = [f"step {self.step}, {self.updates} updates, ANP {self.anp:.1%}", head]
+        spent = f"mean density {self.mean_density:.3%}"
+        lines = [f"step {self.step}, {self.updates} updates, ANP {self.anp:.1%}, {spent}", head]
         for layer in self.layers:
             shape = f"{layer.shape[0]} x {layer.shape[1]}"
             active = f"{layer.active_in:.0%} / {layer.active_out:.0%}"

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sparsecore.errors import ConfigError, check_fraction
-from sparsecore.predictors import CH2L3n, Predictor
-from sparsecore.removal import Magnitude, Removal
+from sparsecore.evolution.companion import Companion
+from sparsecore.evolution.redistribution import Redistribution
+from sparsecore.predictors import CH2L3n, Momentum, Predictor
+from sparsecore.removal import Amount, Fraction, Magnitude, Removal
 from sparsecore.schedules import Constant, Schedule
 from sparsecore.selection import Selection, Soft, Top
 
@@ -44,6 +46,14 @@ class Rule:
         Value of a new link: ``"zero"``, ``"swi"`` (drawn) or ``"history"`` (what it held when last removed).
     early_stop : float, optional
         Freeze a layer once this share of its grown links was removed in the same update.
+    amount : Amount
+        How many links go.
+    redistribution : Redistribution, optional
+        Which layers grow the links that were removed; every layer its own when missing.
+    companion : Companion, optional
+        What happens beside every optimizer step, and what it keeps per link.
+    fresh_momentum : bool
+        Give new links the momentum that they would have had, as far as the predictor `Momentum` knows it.
     """
 
     removal: Removal = field(default_factory=Magnitude)
@@ -57,6 +67,10 @@ class Rule:
     percolate: bool = True
     fresh: FreshValues = "zero"
     early_stop: float | None = None
+    amount: Amount = field(default_factory=Fraction)
+    redistribution: Redistribution | None = None
+    companion: Companion | None = None
+    fresh_momentum: bool = False
 
     def __post_init__(self) -> None:
         """Check options that have a range."""
@@ -66,12 +80,29 @@ class Rule:
             raise ConfigError(f"Expected a Soft keep with a temperature schedule. Got {self.keep!r}.")
         if self.early_stop is not None:
             check_fraction("early_stop", self.early_stop, "the overlap of removed and grown links that freezes a layer")
+        if self.redistribution is not None and self.density is not None:
+            raise ConfigError(
+                "Expected either a density schedule or a redistribution. Got both. "
+                "One fixes the links of every layer, the other moves them between layers."
+            )
+        if self.fresh_momentum and not isinstance(self.predictor, Momentum):
+            raise ConfigError(f"Expected the predictor Momentum with fresh_momentum. Got {self.predictor!r}.")
 
     @property
     def needs(self) -> frozenset[str]:
-        """Signals the rule reads: a subset of ``{"gradient", "signals"}``."""
-        parts = [self.removal, self.prune, self.predictor]
+        """What the rule reads: a subset of ``{"gradient", "signals", "momentum", "signs", "history", "steps"}``."""
+        parts = [self.removal, self.prune, self.predictor, self.amount, self.redistribution, self.companion]
         return frozenset[str]().union(*(part.needs for part in parts if part is not None))
+
+    @property
+    def follows_steps(self) -> bool:
+        """Whether the rule has to see optimizer steps themselves, so that they cannot be taken many at a time."""
+        return bool(self.needs & {"gradient", "signals", "steps"})
+
+    @property
+    def window_steps(self) -> int:
+        """Steps before an update whose inputs and gradients the predictor reads."""
+        return int(getattr(self.predictor, "window_steps", 1))
 
     def zeta_at(self, step: int) -> float:
         """Return the replaced fraction at a step, checked to lie in [0, 1]."""

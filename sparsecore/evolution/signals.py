@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
+from sparsecore._typing import FloatArray, Int64Array
 from sparsecore.nn import SparseLinear
 from sparsecore.predictors import Signals
 
@@ -13,9 +16,10 @@ __all__ = ["Recorder"]
 
 
 class Recorder:
-    """Keeps what one sparse layer saw since `start`: its inputs and the gradients of its outputs.
+    """Keeps what one sparse layer saw in recent steps: its inputs and the gradients of its outputs.
 
-    Only the step before an update pays for it. Several forward passes (gradient accumulation) are all kept.
+    Only the steps that an update reads are listened to. Several forward passes in a step (gradient accumulation) are
+    all kept.
 
     Parameters
     ----------
@@ -26,12 +30,14 @@ class Recorder:
     def __init__(self, layer: SparseLinear) -> None:
         self._layer = layer
         self._handle: torch.utils.hooks.RemovableHandle | None = None
-        self._pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._step = 0
+        self._heard: list[tuple[int, torch.Tensor, torch.Tensor]] = []
 
-    def start(self) -> None:
-        """Listen to every forward and backward pass from now on."""
+    def listen(self, step: int, window_steps: int = 1) -> None:
+        """Listen to every pass of training step `step`; keep what the `window_steps - 1` steps before it gave."""
+        self._step = step
+        self._heard = [heard for heard in self._heard if step - heard[0] < window_steps]
         if self._handle is None:
-            self._pairs = []
             self._handle = self._layer.register_forward_hook(self._listen)
 
     def stop(self) -> None:
@@ -39,23 +45,39 @@ class Recorder:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
-        self._pairs = []
+        self._heard = []
 
-    def signals(self) -> Signals | None:
-        """Return everything recorded, or ``None`` if no backward pass went through the layer."""
-        if not self._pairs:
-            return None
-        inputs, grads = (torch.cat(parts) for parts in zip(*self._pairs, strict=True))
-        return Signals(inputs.float().cpu().numpy(), grads.float().cpu().numpy())
+    def signals(self, retired_ids: Int64Array, retired_values: FloatArray) -> Signals:
+        """Return everything recorded, with the links retired so far."""
+        if not self._heard:
+            return Signals(retired_ids=retired_ids, retired_values=retired_values)
+        inputs, grads = torch.cat([heard[1] for heard in self._heard]), torch.cat([heard[2] for heard in self._heard])
+        ages = np.repeat([self._step - heard[0] for heard in self._heard], [len(heard[1]) for heard in self._heard])
+        return Signals(
+            inputs.float().cpu().numpy(),
+            grads.float().cpu().numpy(),
+            ages.astype(np.int64),
+            retired_ids,
+            retired_values,
+        )
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return what was recorded, for a checkpoint between two steps of a window."""
+        return [{"step": step, "inputs": inputs, "grads": grads} for step, inputs, grads in self._heard]
+
+    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from what `state` gave."""
+        device = self._layer.values.device
+        self._heard = [(int(part["step"]), part["inputs"].to(device), part["grads"].to(device)) for part in state]
 
     def _listen(self, layer: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         if not output.requires_grad:
             return
-        inputs = args[0].detach().reshape(-1, layer.in_features)
+        step, inputs = self._step, args[0].detach().reshape(-1, layer.in_features)
         fired = output.detach() > 0 if layer.relu else None
 
         def keep(grad: torch.Tensor) -> None:
             heard = grad.detach() if fired is None else grad.detach() * fired
-            self._pairs.append((inputs, heard.reshape(-1, layer.out_features)))
+            self._heard.append((step, inputs, heard.reshape(-1, layer.out_features)))
 
         output.register_hook(keep)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Signals:
-    """What a layer saw: enough for the gradient of any missing link.
+    """What a layer saw: enough for the gradient of any missing link, and what its retired links once held.
 
     Attributes
     ----------
@@ -38,27 +38,48 @@ class Signals:
         Inputs of recent samples.
     grad_outputs : array, float32, (B, n_out)
         Gradient of the loss by the outputs, for the same samples.
+    ages : array, int64, (B,), optional
+        Steps since each sample was seen, 0 for the latest; all 0 when missing.
+    retired_ids : array, int64, (n,)
+        Links that were ever retired, sorted.
+    retired_values : array, float32, (n,)
+        Value of each when it was last retired.
     """
 
-    inputs: FloatArray
-    grad_outputs: FloatArray
+    inputs: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    grad_outputs: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    ages: Int64Array | None = None
+    retired_ids: Int64Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    retired_values: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
-        """Check that both speak of the same samples."""
+        """Check that all parts fit each other."""
         if self.inputs.ndim != 2 or self.grad_outputs.ndim != 2 or len(self.inputs) != len(self.grad_outputs):
             raise ShapeError(
                 f"Expected inputs (B, n_in) and grad_outputs (B, n_out). "
                 f"Got {self.inputs.shape} and {self.grad_outputs.shape}."
             )
+        if self.ages is not None and self.ages.shape != (len(self.inputs),):
+            raise ShapeError(f"Expected one age per sample, ({len(self.inputs)},). Got {self.ages.shape}.")
+        if self.retired_ids.ndim != 1 or self.retired_ids.shape != self.retired_values.shape:
+            raise ShapeError(
+                f"Expected retired ids and values of one length. "
+                f"Got {self.retired_ids.shape} and {self.retired_values.shape}."
+            )
 
     @staticmethod
     def require(signals: Signals | None) -> Signals:
-        """Return `signals`, or raise `SignalError` if there are none."""
-        if signals is None:
+        """Return `signals`, or raise `SignalError` if there are no samples in them."""
+        if signals is None or not signals.inputs.size:
             raise SignalError(
                 "Expected signals=Signals(inputs, grad_outputs). Got none. This predictor reads gradients."
             )
         return signals
+
+    def missing_retired(self, topology: Topology) -> tuple[Int64Array, FloatArray]:
+        """Return the ids and last values of the retired links that `topology` does not hold."""
+        gone = topology.find(self.retired_ids) < 0
+        return self.retired_ids[gone], self.retired_values[gone]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +105,8 @@ class Predictor(Protocol):
     Attributes
     ----------
     needs : frozenset of str
-        ``{"signals"}`` for predictors that read inputs and gradients.
+        ``{"signals"}`` for predictors that read inputs and gradients, ``{"history"}`` for those that read retired
+        links.
     """
 
     needs: ClassVar[frozenset[str]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from numpy.typing import NDArray
+
 from sparsecore._typing import Float64Array, FloatArray
 from sparsecore.errors import ShapeError, SignalError
 from sparsecore.registry import Registry
@@ -25,15 +27,18 @@ class Links:
         Their values.
     gradient : array, float, (n_links,), optional
         Gradient of the values, for the rules that need it.
+    signs : array, int8, (n_links,), optional
+        Sign that every value must keep, for the rules that need it.
     """
 
     topology: Topology
     values: FloatArray
     gradient: FloatArray | None = None
+    signs: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         """Check that every link has one value."""
-        for name, array in (("values", self.values), ("gradient", self.gradient)):
+        for name, array in (("values", self.values), ("gradient", self.gradient), ("signs", self.signs)):
             if array is not None and array.shape != (self.topology.n_links,):
                 raise ShapeError(f"Expected {name} of shape ({self.topology.n_links},). Got {array.shape}.")
 
@@ -43,6 +48,12 @@ class Links:
             raise SignalError("Expected the gradient of the links. Got none. Call after backward, before zero_grad.")
         return self.gradient
 
+    def required_signs(self) -> NDArray[Any]:
+        """Return the signs, or raise `SignalError`."""
+        if self.signs is None:
+            raise SignalError("Expected the sign of every link. Got none. Use a rule whose companion keeps signs.")
+        return self.signs
+
 
 @runtime_checkable
 class Removal(Protocol):
@@ -51,7 +62,7 @@ class Removal(Protocol):
     Attributes
     ----------
     needs : frozenset of str
-        ``{"gradient"}`` for rules that read the gradient.
+        ``{"gradient"}`` for rules that read the gradient, ``{"signs"}`` for those that read signs.
     """
 
     needs: ClassVar[frozenset[str]]

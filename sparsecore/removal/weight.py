@@ -10,7 +10,7 @@ import numpy as np
 from sparsecore._typing import Float64Array
 from sparsecore.removal.protocol import Links, register
 
-__all__ = ["Magnitude", "Random", "RelativeImportance", "SetSigned"]
+__all__ = ["Magnitude", "Random", "RelativeImportance", "SetSigned", "SignKept"]
 
 
 @register("magnitude", paper="Han et al. (NeurIPS 2015); WM of Zhang et al. (2025)", equation="|w|")
@@ -68,6 +68,21 @@ class SetSigned:
         for chosen in (np.flatnonzero(values >= 0), np.flatnonzero(values < 0)):
             order = np.argsort(np.abs(values[chosen]), kind="stable")
             importance[chosen[order]] = np.arange(1, chosen.size + 1) / max(1, chosen.size)
+        return importance
+
+
+@register("sign_kept", paper="Bellec et al., DeepR (ICLR 2018)", equation="1 if s·w >= 0 else 0")
+@dataclass(frozen=True)
+class SignKept:
+    """DeepR's rule: a link is worthless once its value has left the sign that it has to keep."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"signs"})
+
+    def importance(self, links: Links, *, seed: int = 0) -> Float64Array:
+        """Return 1 for every value of its own sign or 0, else 0, float64, (n_links,)."""
+        signed = links.values.astype(np.float64) * links.required_signs()
+        importance: Float64Array = (signed >= 0).astype(np.float64)
+        importance[np.isnan(signed)] = np.nan
         return importance
 
 

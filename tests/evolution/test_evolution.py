@@ -54,8 +54,11 @@ def test_every_method_keeps_its_link_counts_and_canonical_form(name):
             assert_canonical(layer.topology)
             assert layer.values.shape == (layer.topology.n_links,)
             assert row.n_links == layer.topology.n_links
-    if evolution.rule is not None and evolution.rule.density is None:
-        assert [t.n_links for t in links_of(model).values()] == [120, 160]
+    counts = [t.n_links for t in links_of(model).values()]
+    if evolution.rule is None or (evolution.rule.density is None and evolution.rule.redistribution is None):
+        assert counts == [120, 160]
+    elif evolution.rule.redistribution is not None:
+        assert sum(counts) == 280
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -18,7 +18,7 @@ NAMES = removal.names()
 def links_of(topology, seed=0):
     draw = np.random.default_rng(seed)
     values, gradient = draw.standard_normal((2, topology.n_links)).astype(np.float32)
-    return Links(topology, values, gradient)
+    return Links(topology, values, gradient, draw.choice(np.array([-1, 1], np.int8), topology.n_links))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,7 +36,7 @@ def test_importance_is_finite_and_not_negative(name, topology, seed):
 def test_zeros_do_not_break_a_rule(name):
     topology = random_topology(4, 5, 0.5)
     zeros = np.zeros(topology.n_links, np.float32)
-    assert np.isfinite(removal.get(name).importance(Links(topology, zeros, zeros))).all()
+    assert np.isfinite(removal.get(name).importance(Links(topology, zeros, zeros, zeros))).all()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("random", "set_signed")])
@@ -46,12 +46,46 @@ def test_relabelling_neurons_moves_the_importance_with_its_link(name, topology, 
     renamed = Topology.from_coo(new_row[topology.rows], topology.cols, shape=topology.shape)
     links = links_of(topology)
     at = renamed.find(new_row[topology.rows].astype(np.int64) * topology.n_in + topology.cols)
-    values, gradient = np.empty_like(links.values), np.empty_like(links.gradient)
-    values[at], gradient[at] = links.values, links.gradient
+    parts = [links.values, links.gradient, links.signs]
+    moved = [np.empty_like(part) for part in parts]
+    for new, old in zip(moved, parts, strict=True):
+        new[at] = old
     rule = removal.get(name)
-    np.testing.assert_allclose(
-        rule.importance(Links(renamed, values, gradient))[at], rule.importance(links), rtol=1e-12
-    )
+    np.testing.assert_allclose(rule.importance(Links(renamed, *moved))[at], rule.importance(links), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("random", "set_signed")])
+@given(topology=topologies(min_links=1))
+def test_exchanging_inputs_and_outputs_keeps_the_importance_of_every_link(name, topology):
+    links, turned = links_of(topology), topology.transpose()
+    at = turned.find(topology.cols.astype(np.int64) * topology.n_out + topology.rows)
+    moved = [np.empty_like(part) for part in (links.values, links.gradient, links.signs)]
+    for new, old in zip(moved, (links.values, links.gradient, links.signs), strict=True):
+        new[at] = old
+    rule = removal.get(name)
+    np.testing.assert_allclose(rule.importance(Links(turned, *moved))[at], rule.importance(links), rtol=1e-12)
+
+
+GROWS_WITH_SIZE = ("magnitude", "mest", "snip", "relative_importance", "set_signed", "reciprocal_sensitivity")
+
+
+@pytest.mark.parametrize("name", GROWS_WITH_SIZE)
+@given(topology=topologies(min_links=1), data=st.data())
+def test_a_larger_value_never_makes_its_own_link_less_important(name, topology, data):
+    links, rule = links_of(topology), removal.get(name)
+    pick = data.draw(st.integers(0, topology.n_links - 1))
+    values = links.values.copy()
+    values[pick] *= 1.5
+    larger = rule.importance(Links(topology, values, links.gradient, links.signs))
+    assert larger[pick] >= rule.importance(links)[pick] * (1 - 1e-12)
+
+
+def test_a_link_of_the_wrong_sign_is_worth_nothing_and_zero_is_of_both():
+    topology = Topology.from_ids([0, 1, 2, 3, 4], (1, 5))
+    links = Links(topology, np.float32([1, -1, 0, 0, 2]), None, np.int8([1, 1, 1, -1, -1]))
+    assert removal.get("sign_kept").importance(links).tolist() == [1, 0, 1, 1, 0]
+    broken = Links(topology, np.float32([np.nan, 1, 1, 1, 1]), None, np.int8([1] * 5))
+    assert np.isnan(removal.get("sign_kept").importance(broken)[0])  # so that selection refuses it
 
 
 FORMULAS = {
@@ -102,9 +136,11 @@ def test_random_importance_follows_its_seed():
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if removal.get(name).needs])
-def test_rules_that_read_gradients_say_so(name):
+def test_rules_that_read_more_than_values_say_so(name):
     topology = random_topology(4, 5, 0.5)
-    with pytest.raises(SignalError, match="gradient of the links"):
+    message = {"gradient": "gradient of the links", "signs": "sign of every link"}
+    (need,) = removal.get(name).needs
+    with pytest.raises(SignalError, match=message[need]):
         removal.get(name).importance(Links(topology, np.ones(topology.n_links)))
 
 
@@ -114,5 +150,7 @@ def test_bad_views_and_options_are_refused():
         Links(topology, np.ones(3))
     with pytest.raises(ShapeError, match=r"gradient of shape \(10,\)"):
         Links(topology, np.ones(10), np.ones(3))
+    with pytest.raises(ShapeError, match=r"signs of shape \(10,\)"):
+        Links(topology, np.ones(10), None, np.ones(3))
     with pytest.raises(ConfigError, match="weight > 0"):
         removal.Mest(weight=0)

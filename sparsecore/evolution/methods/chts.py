@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
+from sparsecore.evolution.methods.parts import Parts, as_schedule, evolve, preset_of
 from sparsecore.evolution.methods.registry import methods
-from sparsecore.evolution.rule import FreshValues, Rule
-from sparsecore.predictors import CH2L3n, Predictor
-from sparsecore.removal import Magnitude, Removal
-from sparsecore.schedules import Constant, Linear, Schedule
+from sparsecore.evolution.rule import Rule
+from sparsecore.predictors import CH2L3n
+from sparsecore.removal import Magnitude
+from sparsecore.schedules import Constant, Schedule
 from sparsecore.selection import Soft
 
 __all__ = ["CHTs"]
@@ -27,13 +30,10 @@ def CHTs(
     *,
     every: int,
     steps: int | None = None,
-    zeta: float | Schedule = 0.3,
-    removal: Removal | None = None,
-    temperature: float | Schedule | None = None,
-    predictor: Predictor | None = None,
-    percolate: bool = True,
-    fresh: FreshValues = "zero",
+    zeta: float | Schedule | None = None,
+    preset: str = "mlp",
     seed: int = 0,
+    **parts: Unpack[Parts],
 ) -> Evolution:
     """Cannistraci-Hebb training, soft rule (CHTs): soft removal, percolation, CH2-L3n regrowth without scores.
 
@@ -44,33 +44,28 @@ def CHTs(
     every : int
         Steps between updates.
     steps : int, optional
-        Length of the training; no update at or after it. Also the length of the default temperature ramp.
-    zeta : float or Schedule
-        Fraction of links replaced per update.
-    removal : Removal, optional
-        Importance of links; the weight magnitude when missing.
-    temperature : float or Schedule, optional
-        Temperature of the soft removal; rises linearly from 1 to 3 over `steps` when missing (published MLP recipe),
-        and is 1 without `steps`.
-    predictor : Predictor, optional
-        Scores of missing links; CH2-L3n when missing.
-    percolate : bool
-        Remove the links of inactive neurons before regrowth.
-    fresh : str
-        Value of new links, see `Rule`.
+        Length of the training; no update at or after it. Also the length of the temperature ramp, which runs as the
+        papers of `preset` have it: T from 1 to 3 (mlp, translation) or to 9 (llama).
+    zeta : float or Schedule, optional
+        Fraction of links replaced per update; that of `preset` when missing.
+    preset : str
+        Task whose published settings are used: ``"mlp"``, ``"translation"`` or ``"llama"``.
     seed : int
         Seed of all updates.
+    **parts
+        Parts of `Rule` in place of this method's own, see `Parts`.
+
+    Notes
+    -----
+    The node-based variant is the default; ``predictor=CH3L3p()`` or ``CH2L3p()`` makes the path-based ones.
     """
-    if temperature is None:
-        temperature = Linear(1.0, 3.0, steps) if steps else 1.0
+    settings = preset_of(preset)
     rule = Rule(
-        removal=removal or Magnitude(),
+        removal=Magnitude(),
         keep=Soft(),
-        predictor=predictor or CH2L3n(),
+        predictor=CH2L3n(),
         grow=Soft(),
-        zeta=zeta if callable(zeta) else Constant(zeta),
-        temperature=temperature if callable(temperature) else Constant(temperature),
-        percolate=percolate,
-        fresh=fresh,
+        zeta=as_schedule(settings.zeta if zeta is None else zeta),
+        temperature=settings.ramp(steps) if steps else Constant(1.0),
     )
-    return Evolution(model, optimizer, rule, every=every, steps=steps, seed=seed)
+    return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
 from sparsecore.evolution.methods.density import density_of
+from sparsecore.evolution.methods.parts import Parts, as_schedule, evolve, preset_of
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
-from sparsecore.predictors import CH2L3n, Predictor
-from sparsecore.removal import Magnitude, RelativeImportance, Removal
-from sparsecore.schedules import Constant, Linear, Schedule, Sigmoid
+from sparsecore.predictors import CH2L3n
+from sparsecore.removal import Magnitude, RelativeImportance
+from sparsecore.schedules import Constant, Schedule, Sigmoid
 from sparsecore.selection import Soft
 
 __all__ = ["CHTss"]
@@ -29,11 +32,10 @@ def CHTss(
     every: int,
     steps: int | None = None,
     density: float = 0.01,
-    zeta: float | Schedule = 0.3,
-    removal: Removal | None = None,
-    temperature: float | Schedule | None = None,
-    predictor: Predictor | None = None,
+    zeta: float | Schedule | None = None,
+    preset: str = "mlp",
     seed: int = 0,
+    **parts: Unpack[Parts],
 ) -> Evolution:
     """Cannistraci-Hebb training, soft rule, sigmoid density decay (CHTss).
 
@@ -44,31 +46,28 @@ def CHTss(
     every : int
         Steps between updates.
     steps : int, optional
-        Length of the training; no update at or after it.
+        Length of the training; no update at or after it. Also the length of the temperature ramp, as for `CHTs`.
     density : float
         Density at the end; the model's own is the start. It is reached after half of `steps`.
-    zeta : float or Schedule
-        Fraction of links replaced per update.
-    removal : Removal, optional
-        Importance of links in removal; the weight magnitude when missing. Pruning uses relative importance.
-    temperature : float or Schedule, optional
-        As for `CHTs`.
-    predictor : Predictor, optional
-        Scores of missing links; CH2-L3n when missing.
+    zeta : float or Schedule, optional
+        Fraction of links replaced per update; that of `preset` when missing.
+    preset : str
+        Task whose published settings are used: ``"mlp"``, ``"translation"`` or ``"llama"``.
     seed : int
         Seed of all updates.
+    **parts
+        Parts of `Rule` in place of this method's own, see `Parts`.
     """
+    settings = preset_of(preset)
     start = density_of(model)
-    if temperature is None:
-        temperature = Linear(1.0, 3.0, steps) if steps else 1.0
     rule = Rule(
-        removal=removal or Magnitude(),
+        removal=Magnitude(),
         keep=Soft(),
-        predictor=predictor or CH2L3n(),
+        predictor=CH2L3n(),
         grow=Soft(),
-        zeta=zeta if callable(zeta) else Constant(zeta),
-        temperature=temperature if callable(temperature) else Constant(temperature),
+        zeta=as_schedule(settings.zeta if zeta is None else zeta),
+        temperature=settings.ramp(steps) if steps else Constant(1.0),
         density=Sigmoid(start, density, max(1, steps // 2)) if steps else Constant(density),
         prune=RelativeImportance(),
     )
-    return Evolution(model, optimizer, rule, every=every, steps=steps, seed=seed)
+    return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

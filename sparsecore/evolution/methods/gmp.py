@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
 from sparsecore.evolution.methods.density import density_of
+from sparsecore.evolution.methods.parts import Parts, evolve
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
-from sparsecore.removal import Magnitude
+from sparsecore.predictors import Retired
+from sparsecore.removal import Fraction, Magnitude, Outranked
 from sparsecore.schedules import Constant, Cubic
 from sparsecore.selection import Top
 
@@ -19,7 +23,7 @@ __all__ = ["GMP"]
 @methods.register(
     "gmp",
     paper="Zhu and Gupta, To prune, or not to prune (2017)",
-    equation="density(t) cubic; remove the smallest |w|",
+    equation="density(t) cubic; keep the largest |w| of links and of links pruned before",
 )
 def GMP(
     model: nn.Module,
@@ -28,9 +32,11 @@ def GMP(
     every: int,
     steps: int | None = None,
     density: float = 0.01,
+    returns: bool = True,
     seed: int = 0,
+    **parts: Unpack[Parts],
 ) -> Evolution:
-    """Gradual magnitude pruning (GMP): the density falls by a cubic schedule, nothing is regrown.
+    """Gradual magnitude pruning (GMP): the density falls by a cubic schedule; pruned weights may return.
 
     Parameters
     ----------
@@ -42,15 +48,23 @@ def GMP(
         Length of the training; no update at or after it.
     density : float
         Density at the end; the model's own is the start. It is reached after three quarters of `steps`.
+    returns : bool
+        Let a pruned weight come back, with the value it had, once it is larger than a weight that is left: as if the
+        dense weight were kept, from a list of the links ever pruned. Off, what is pruned is gone.
     seed : int
         Seed of all updates.
+    **parts
+        Parts of `Rule` in place of this method's own, see `Parts`.
     """
     start = density_of(model)
     rule = Rule(
         removal=Magnitude(),
         keep=Top(),
-        predictor=None,
+        predictor=Retired() if returns else None,
+        grow=Top(),
         density=Cubic(start, density, max(1, 3 * steps // 4)) if steps else Constant(density),
         percolate=False,
+        fresh="history",
+        amount=Outranked() if returns else Fraction(),
     )
-    return Evolution(model, optimizer, rule, every=every, steps=steps, seed=seed)
+    return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

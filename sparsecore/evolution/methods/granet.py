@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
 from sparsecore.evolution.methods.density import density_of
+from sparsecore.evolution.methods.parts import Parts, evolve
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
 from sparsecore.predictors import Gradient
@@ -31,6 +34,7 @@ def GraNet(
     density: float = 0.01,
     zeta: float | Schedule = 0.5,
     seed: int = 0,
+    **parts: Unpack[Parts],
 ) -> Evolution:
     """Gradual pruning with neuroregeneration (GraNet): cubic density, regrowth by gradient.
 
@@ -48,6 +52,8 @@ def GraNet(
         Fraction of links replaced per update; a number falls to 0 by cosine until `steps`.
     seed : int
         Seed of all updates.
+    **parts
+        Parts of `Rule` in place of this method's own, see `Parts`.
     """
     start = density_of(model)
     if not callable(zeta):
@@ -61,4 +67,4 @@ def GraNet(
         density=Cubic(start, density, max(1, 3 * steps // 4)) if steps else Constant(density),
         percolate=False,
     )
-    return Evolution(model, optimizer, rule, every=every, steps=steps, seed=seed)
+    return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

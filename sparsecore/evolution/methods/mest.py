@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
 from sparsecore.evolution.methods.density import density_of
+from sparsecore.evolution.methods.parts import Parts, as_schedule, evolve, preset_of
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
 from sparsecore.predictors import Random
 from sparsecore.removal import Mest
-from sparsecore.schedules import Constant, Schedule, Steps
+from sparsecore.schedules import Schedule, Steps
 from sparsecore.selection import Soft, Top
 
 __all__ = ["MEST"]
@@ -28,9 +31,11 @@ def MEST(
     *,
     every: int,
     steps: int | None = None,
-    zeta: float | Schedule = 0.3,
+    zeta: float | Schedule | None = None,
+    preset: str = "mlp",
     elastic: bool = True,
     seed: int = 0,
+    **parts: Unpack[Parts],
 ) -> Evolution:
     """Memory-economic sparse training (MEST), with elastic mutation and shrinking (EM&S).
 
@@ -42,21 +47,26 @@ def MEST(
         Steps between updates.
     steps : int, optional
         Length of the training; no update at or after it.
-    zeta : float or Schedule
-        Fraction of links replaced per update.
+    zeta : float or Schedule, optional
+        Fraction of links replaced per update; that of `preset` when missing.
+    preset : str
+        Task whose published settings are used: ``"mlp"``, ``"translation"`` or ``"llama"``.
     elastic : bool
         Hold more links than the model starts with until late in training (EM&S); needs `steps`.
     seed : int
         Seed of all updates.
+    **parts
+        Parts of `Rule` in place of this method's own, see `Parts`.
     """
+    settings = preset_of(preset)
     density = density_of(model)
     rule = Rule(
         removal=Mest(),
         keep=Top(),
         predictor=Random(),
         grow=Soft(),
-        zeta=zeta if callable(zeta) else Constant(zeta),
+        zeta=as_schedule(settings.zeta if zeta is None else zeta),
         density=Steps.em_s(density, steps, every) if elastic and steps and steps > 2 * every else None,
         percolate=False,
     )
-    return Evolution(model, optimizer, rule, every=every, steps=steps, seed=seed)
+    return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)
