@@ -120,6 +120,8 @@ def share(weights: Float64Array, freed: Sequence[int], room: Sequence[int]) -> l
     total, limits = sum(freed), np.asarray(room, np.float64)
     if not weights.any():
         return list(freed)
+    weights = weights / weights.max()
+    weights = np.where(weights < 1e-100, 0.0, weights)
     ideal = np.zeros(len(room))
     # Weightless layers come last: they take what overflows from all others.
     for among in (weights > 0, weights == 0):

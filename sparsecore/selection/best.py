@@ -38,6 +38,11 @@ class Smallest:
         self._shrink()
         return self._ids
 
+    def keys(self) -> Float64Array:
+        """Return these keys, float64, (min(n, offered),)."""
+        self._shrink()
+        return self._keys
+
     def _shrink(self) -> None:
         n = self._n
         if self._keys.size > n:

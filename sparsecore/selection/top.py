@@ -1,4 +1,4 @@
-"""The rigid selection: the best ones, ties by position or link id."""
+"""The rigid selection: the best ones, ties by position, link id or sub-ranking."""
 
 from __future__ import annotations
 
@@ -6,20 +6,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsecore._typing import Float64Array, FloatArray, Int64Array
+from sparsecore._typing import FloatArray, Int64Array
+from sparsecore.errors import UnknownNameError
 from sparsecore.kernels.cpu.rng import salted
 from sparsecore.predictors import Predictor, Signals
 from sparsecore.selection.best import Smallest
 from sparsecore.selection.protocol import checked_growth, checked_importance, fill_uniformly, register
+from sparsecore.selection.subrank import ShortestPathCorrelation, to_forty_bits
 from sparsecore.storage import Topology
 
 __all__ = ["Top"]
 
 
-@register("top", paper="the field's hard rule", equation="the n of largest score, ties to the smaller id")
+@register("top", paper="the field's hard rule", equation="the n of largest score; ties by id, or by SPcorr")
 @dataclass(frozen=True)
 class Top:
-    """Keeps the most important links and grows those of highest score."""
+    """Keeps the most important links and grows those of highest score.
+
+    Attributes
+    ----------
+    subrank : str
+        Which of several missing links with the score at the threshold are grown: ``"id"``, those of smallest link id,
+        or ``"spcorr"``, those whose neurons have the most similar shortest paths, see `ShortestPathCorrelation`.
+    """
+
+    subrank: str = "id"
+
+    def __post_init__(self) -> None:
+        """Check the sub-ranking."""
+        if self.subrank not in ("id", "spcorr"):
+            raise UnknownNameError("sub-ranking", self.subrank, ("id", "spcorr"))
 
     def keep(self, importance: FloatArray, n_keep: int, seed: int) -> Int64Array:
         """Return the positions of the `n_keep` most important links, increasing, int64; ties to the first.
@@ -43,16 +59,35 @@ class Top:
 
         A predictor that cannot tell missing links apart would always give the first ones: with constant scores, as
         those of `Random`, use `Soft`.
+
+        Raises
+        ------
+        ConfigError
+            If the sub-ranking asks for scores of stored links and the predictor has none.
         """
         n = checked_growth(topology, n, seed)
+        paths = ShortestPathCorrelation(topology, predictor) if self.subrank == "spcorr" else None
         best = Smallest(n)
         for block in predictor.stream(topology, signals=signals):
-            best.add(block.ids, -_rounded(block.scores))
-        return fill_uniformly(topology, best.ids(), n, salted(seed, 2))
+            best.add(block.ids, -to_forty_bits(block.scores))
+        chosen = best.ids()
+        if paths is not None and chosen.size == n > 0:
+            chosen = _subranked(best, paths, predictor, topology, signals)
+        return fill_uniformly(topology, chosen, n, salted(seed, 2))
 
 
-def _rounded(scores: Float64Array) -> Float64Array:
-    """Return `scores` to 40 significant bits: sums of the same numbers in another order tie, as they do on paper."""
-    bits = scores.view(np.int64)
-    rounded: Float64Array = ((bits + (1 << 12)) & ~np.int64((1 << 13) - 1)).view(np.float64)
-    return rounded
+def _subranked(
+    best: Smallest, paths: ShortestPathCorrelation, predictor: Predictor, topology: Topology, signals: Signals | None
+) -> Int64Array:
+    """Return the best links, with those of the last score chosen by correlation from all that share it.
+
+    The tied links may be far more than n, so they are not collected but streamed once more.
+    """
+    chosen, keys = best.ids(), best.keys()
+    above = chosen[keys < keys[-1]]
+    others = Smallest(chosen.size - above.size)
+    for block in predictor.stream(topology, signals=signals):
+        tied = block.ids[-to_forty_bits(block.scores) == keys[-1]]
+        if tied.size:
+            others.add(tied, -paths.of(*np.divmod(tied, topology.n_in)))
+    return np.concatenate([above, others.ids()])

@@ -8,7 +8,7 @@ from oracles import missing_links
 from scipy.stats import chi2_contingency
 from strategies import random_topology, topologies
 
-from sparsecore import predictors, selection
+from sparsecore import kernels, predictors, selection
 from sparsecore.errors import ConfigError, ShapeError
 from sparsecore.predictors import Signals
 from sparsecore.selection import Soft, Top
@@ -73,13 +73,42 @@ def test_soft_keeping_does_not_underflow():
 @settings(deadline=None, max_examples=30)
 @given(topology=topologies(high=9), n=st.integers(0, 90), seed=st.integers(0, 2**64 - 1))
 def test_growing_gives_exactly_as_many_distinct_missing_links(rule, name, topology, n, seed):
-    signals = Signals(np.ones((2, topology.n_in), np.float32), np.ones((2, topology.n_out), np.float32))
+    signals = Signals(
+        np.ones((2, topology.n_in), np.float32),
+        np.ones((2, topology.n_out), np.float32),
+        retired_ids=np.arange(topology.n_possible)[::2],
+        retired_values=np.arange(topology.n_possible)[::2].astype(np.float32),
+    )
     predictor = predictors.get(name)
     grown = rule.grow(predictor, topology, n, seed, signals=signals)
     assert grown.size == min(n, topology.n_possible - topology.n_links)
     assert np.unique(grown).size == grown.size
     assert np.all(topology.find(grown) < 0)
     assert np.array_equal(grown, rule.grow(predictor, topology, n, seed, signals=signals))
+
+
+@pytest.mark.parametrize("rule", [*SELECTIONS, Top(subrank="spcorr")], ids=str)
+def test_the_number_of_threads_does_not_change_what_is_grown(rule):
+    topology, results = random_topology(40, 50, 0.1), []
+    for threads in (1, 3):
+        kernels.set_num_threads(threads)
+        results.append(rule.grow(predictors.get("ch3_l3p"), topology, 150, 7))
+    kernels.set_num_threads(None)
+    assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("rule", SELECTIONS, ids=str)
+@given(importance=importances, data=st.data())
+def test_keeping_more_keeps_the_same_and_more(rule, importance, data):
+    few, many = sorted((data.draw(st.integers(0, importance.size)), data.draw(st.integers(0, importance.size))))
+    assert set(rule.keep(importance, few, 3)) <= set(rule.keep(importance, many, 3))
+
+
+@pytest.mark.parametrize("name", selection.names())
+def test_every_selection_says_where_it_comes_from(name):
+    entry = selection.registry.entry(name)
+    assert isinstance(selection.get(name), selection.Selection)
+    assert entry.summary.endswith(".") and entry.paper and entry.equation
 
 
 @pytest.mark.parametrize("rule", [Top(), Soft(), Soft(2.0)], ids=str)
