@@ -250,6 +250,22 @@ def test_models_that_are_no_sequence_are_refused_where_a_program_is_needed(tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_hooks_are_refused_because_files_hold_no_code(tmp_path):
+    net = nn.Sequential(SparseLinear(4, 4, density=0.5), nn.Dropout())
+    net[1].register_forward_hook(lambda module, args, output: output + 1)
+    with pytest.raises(ExportError, match="without hooks. Got some on '1'"):
+        export_model(net, tmp_path / "net.pt2", "torch", compacted=False)
+
+
+def test_a_layer_used_twice_is_written_twice(tmp_path):
+    shared = SparseLinear(6, 6, density=0.5, seed=0)
+    net = nn.Sequential(shared, nn.ReLU(), shared)
+    x = torch.randn(5, 6)
+    for format in LOADED:
+        back = load_exported(export_model(net, tmp_path / f"net{SUFFIX[format]}", format).path)
+        torch.testing.assert_close(back(x), net(x).detach(), rtol=1e-5, atol=1e-5)
+
+
 def test_nothing_is_replaced_unless_asked_for(tmp_path):
     path = tmp_path / "model"
     export_model(mlp(), path)

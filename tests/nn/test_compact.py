@@ -212,6 +212,14 @@ def test_layers_with_hooks_or_several_places_are_left_alone():
     assert sorted(reason.split(" (")[1] for reason in report.left_alone) == ["has hooks)", "used in several places)"]
 
 
+def test_modules_between_keep_their_hooks():
+    net = nn.Sequential(SparseLinear(20, 20, density=0.05, seed=0), nn.Dropout(), SparseLinear(20, 20, density=0.05))
+    net[1].register_forward_hook(lambda module, args, output: output + 1)
+    net.eval()
+    x = torch.randn(3, 20)
+    torch.testing.assert_close(compact(net)[0](x), net(x))
+
+
 def test_one_layer_alone_is_a_sequence_of_one():
     layer = links([(1, 0)], (3, 5))
     small, report = compact(layer)

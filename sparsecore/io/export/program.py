@@ -11,6 +11,7 @@ from torch import nn
 
 from sparsecore.errors import CheckpointError, ExportError
 from sparsecore.nn import Constant, SelectFeatures, SparseLinear, SparseSequential, steps_of
+from sparsecore.nn.sequence import has_hooks
 from sparsecore.storage import Topology
 
 __all__ = ["Step", "build", "describe", "width_in"]
@@ -58,6 +59,8 @@ def describe(model: nn.Module) -> list[Step]:
         )
     described = []
     for name, module in steps:
+        if has_hooks(module):
+            raise ExportError(f"Expected modules without hooks. Got some on {name!r}. Remove them: files hold no code.")
         if isinstance(module, nn.Dropout | nn.Identity):
             continue
         if type(module) not in _OPTIONS:
