@@ -29,6 +29,8 @@ from sparsecore.io import RunFolder
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
 from sparsecore.models.mlp import MLP
+from sparsecore.nn import SparseLinear
+from sparsecore.registry import named_options
 from sparsecore.schedules import Constant, Cosine, Linear
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "create_folder",
     "demonstration",
     "load_data",
+    "planned_costs",
     "read_config",
     "resume",
     "run",
@@ -62,7 +65,7 @@ class ImageRun:
     data_dir : str, optional
         Folder of its files.
     method : str
-        A registered method, or ``"dense"``.
+        A registered method with options as in ``"deepr:l1=0.001"``, or ``"dense"``.
     density : float
         Fraction of links of every hidden layer in (0, 1).
     density_start : float
@@ -136,18 +139,18 @@ class ImageRun:
     def __post_init__(self) -> None:
         """Check names and ranges before anything is loaded."""
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        name, _ = named_options("method", self.method)
         known = {"method": (*methods.names(), DENSE), "data set": image_data.names()}
         known["generator"] = ("auto", *generators.names())
         known["zeta schedule"] = ("constant", "cosine")
-        chosen = {"method": self.method, "data set": self.data, "generator": self.topology.partition(":")[0]}
+        chosen = {"method": name, "data set": self.data, "generator": self.topology.partition(":")[0]}
         chosen["zeta schedule"] = self.zeta_schedule
         for kind, name in chosen.items():
             if name not in known[kind]:
                 raise UnknownNameError(kind, name, known[kind])
-        _method_options(self, steps=1)
+        options = _method_options(self, steps=1)
         if self.method != DENSE:
-            methods.entry(self.method)
-            dataclasses.replace(Rule(keep=selection.Soft()), **_rule_parts(self.rule, steps=1))
+            _on_one_layer(self.method, 0.5, every=1, steps=1, **options)
         check_fraction("density", self.density, "the fraction of links of every hidden layer", open_low=True)
         check_fraction("density_start", self.density_start, "the density decaying methods start with", open_low=True)
         if self.method != DENSE and self.density == 1.0:
@@ -297,6 +300,34 @@ def warm_up(config: ImageRun) -> None:
     build(tiny, data).run()
 
 
+def planned_costs(density_start: float = 0.5, density: float = 0.01, updates: int = 100) -> dict[str, float]:
+    """Return the mean density over a training by every method that changes the density.
+
+    That is the cost of the links over the cost of a dense layer (FLOPs): methods are compared fairly at equal cost.
+
+    Parameters
+    ----------
+    density_start, density : float
+        At the first step and at the end; the start of methods that rise above `density` on their way is `density`.
+    updates : int
+        Updates of the links over the training.
+    """
+    costs = {}
+    for entry in methods:
+        falls = "density" in _accepted(entry.name)
+        start, end = (density_start, {"density": density}) if falls else (density, {})
+        rule = _on_one_layer(entry.name, start, every=10, steps=10 * updates, **end).rule
+        if rule is not None and rule.density is not None:
+            costs[entry.name] = rule.planned_density(start, every=10, steps=10 * updates)
+    return costs
+
+
+def _on_one_layer(method: str, start: float, /, **options: Any) -> Evolution:
+    """Return the evolution of a small layer, to ask or to check a method without training."""
+    layer = SparseLinear(100, 100, density=start, seed=0)
+    return methods.build(method, model=layer, optimizer=torch.optim.SGD(layer.parameters(), lr=0.1), **options)
+
+
 def _finish(trainer: Trainer, memory: PeakMemory, folder: RunFolder | None, events: Sequence[Events]) -> Summary:
     summary = trainer.run([*([folder] if folder else []), *events])
     summary = dataclasses.replace(summary, peak_memory_bytes=memory.rise_bytes())
@@ -312,14 +343,14 @@ def _processors() -> int:
 def _generator(config: ImageRun, data: ImageData) -> generators.Generator:
     text = config.topology
     if text == "auto":
-        text = "csti" if config.method in _CORRELATED else "er"
+        text = "csti" if named_options("method", config.method)[0] in _CORRELATED else "er"
     features = {"features": data.train_x} if text.partition(":")[0] == "csti" else {}
     return generators.registry.build(text, **features, **config.topology_options)
 
 
 def _evolution(config: ImageRun, model: MLP, optimizer: torch.optim.Optimizer, every: int, steps: int) -> Evolution:
     options = _method_options(config, steps)
-    return methods.get(
+    return methods.build(
         config.method, model=model, optimizer=optimizer, every=every, steps=steps, seed=config.seed, **options
     )
 
@@ -353,7 +384,7 @@ def _accepted(method: str) -> set[str]:
     """Return the options that a method has, the parts of its rule included."""
     if method == DENSE:
         return set()
-    options = inspect.signature(methods.entry(method).factory).parameters
+    options = inspect.signature(methods.entry(named_options("method", method)[0]).factory).parameters
     rest = any(option.kind is inspect.Parameter.VAR_KEYWORD for option in options.values())
     return set(options) | (set(Parts.__annotations__) if rest else set())
 
@@ -365,7 +396,8 @@ def _decays(config: ImageRun) -> bool:
 
 def _method_options(config: ImageRun, steps: int) -> dict[str, Any]:
     """Return what the user chose in place of the method's own parts; raises if the method has no such option."""
-    if config.rule and config.method in (DENSE, "static"):
+    name, own = named_options("method", config.method)
+    if config.rule and name in (DENSE, "static"):
         raise ConfigError(f"Expected no changes of the rule of {config.method!r}, which has none. Got {config.rule}.")
     accepted = _accepted(config.method)
     options: dict[str, Any] = {"density": config.density} if "density" in accepted else {}
@@ -381,7 +413,7 @@ def _method_options(config: ImageRun, steps: int) -> dict[str, Any]:
         options["zeta"] = Cosine(zeta, 0.0, steps) if config.zeta_schedule == "cosine" else zeta
     renamed = {"density": "density_schedule"}
     options |= {renamed.get(name, name): part for name, part in _rule_parts(config.rule, steps).items()}
-    for option in options:
+    for option in (*options, *own):
         if option not in accepted:
             raise ConfigError(f"Expected options that method {config.method!r} has. Got {option}, which it has not.")
     if config.preset is not None:

@@ -13,7 +13,7 @@ from sparsecore.errors import ConfigError, UnknownNameError
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
 
-__all__ = ["Entry", "Registry"]
+__all__ = ["Entry", "Registry", "named_options"]
 
 
 @dataclass(frozen=True)
@@ -133,16 +133,8 @@ class Registry(Generic[T]):
         >>> parts.build("pair:one=3,two=c")
         Pair(one=3, two='c')
         """
-        name, _, rest = text.partition(":")
-        for pair in filter(None, rest.split(",")):
-            option, equals, value = pair.partition("=")
-            if not equals or not option.strip():
-                raise ConfigError(f"Expected {self.kind} options as {name}:option=value,... Got {text!r}.")
-            try:
-                options[option.strip()] = ast.literal_eval(value.strip())
-            except (ValueError, SyntaxError):
-                options[option.strip()] = value.strip()
-        return self.get(name, **options)
+        name, given = named_options(self.kind, text)
+        return self.get(name, **{**options, **given})
 
     def names(self) -> tuple[str, ...]:
         """Return all names, sorted."""
@@ -155,3 +147,24 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         """Tell whether `name` is registered."""
         return name in self._entries
+
+
+def named_options(kind: str, text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options in ``name:option=value,option=value``; see `Registry.build`.
+
+    Examples
+    --------
+    >>> named_options("generator", "brf:r=0.25,degrees=uniform")
+    ('brf', {'r': 0.25, 'degrees': 'uniform'})
+    """
+    name, _, rest = text.partition(":")
+    options: dict[str, Any] = {}
+    for pair in filter(None, rest.split(",")):
+        option, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not option:
+            raise ConfigError(f"Expected {kind} options as {name}:option=value,... Got {text!r}.")
+        try:
+            options[option] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[option] = value
+    return name, options

@@ -12,6 +12,7 @@ import typer
 from sparsecore import __version__, generators, predictors, removal, schedules, selection
 from sparsecore.cli import demo as demo_runs
 from sparsecore.cli import doctor as checks
+from sparsecore.cli import rule as parts
 from sparsecore.cli.export import export
 from sparsecore.cli.plots import plot_runs
 from sparsecore.cli.progress import RunProgress
@@ -19,6 +20,7 @@ from sparsecore.cli.screen import console, percent
 from sparsecore.cli.tables import pairs_table, part_table, summary_table, topology_table
 from sparsecore.errors import ConfigError
 from sparsecore.evolution import methods as method_registry
+from sparsecore.evolution import redistribution as redistributions
 from sparsecore.io import RunFolder
 from sparsecore.registry import Entry
 
@@ -66,7 +68,9 @@ def train(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with the data, in torchvision's layout or plain. Not for mnist_5k.")
     ] = None,
-    method: Annotated[str, typer.Option(help="A name of `sparsecore methods`, or dense.")] = "chts",
+    method: Annotated[
+        str, typer.Option(help="A name of `sparsecore methods`, with options as in deepr:l1=0.001, or dense.")
+    ] = "chts",
     density: Annotated[float, typer.Option(help="Fraction of links of every hidden layer.")] = 0.01,
     density_start: Annotated[
         float, typer.Option(help="Density of the first links under methods that bring it down: gmp, granet, chtss.")
@@ -94,6 +98,19 @@ def train(
     predictor: Annotated[
         str | None, typer.Option(help="Link predictor in place of the method's own.", show_default=False)
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Published settings of a task: mlp, translation or llama.", show_default=False)
+    ] = None,
+    removal_selection: parts.RemovalSelection = None,
+    growth_selection: parts.GrowthSelection = None,
+    temperature: parts.Temperature = None,
+    density_schedule: parts.DensitySchedule = None,
+    prune: parts.Prune = None,
+    fresh: parts.Fresh = None,
+    early_stop: parts.EarlyStop = None,
+    percolate: parts.Percolate = None,
+    amount: parts.Amount = None,
+    redistribution: parts.Redistribution = None,
     holdout: Annotated[int, typer.Option(help="Training samples kept apart to choose an epoch by.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads; all processors when missing.")] = None,
     keep: Keep = 1,
@@ -122,6 +139,21 @@ def train(
         every=every,
         removal=removal_rule,
         predictor=predictor,
+        preset=preset,
+        rule=parts.rule_changes(
+            density_start=density_start,
+            density=density,
+            temperature=temperature,
+            density_schedule=density_schedule,
+            early_stop=early_stop,
+            keep=removal_selection,
+            grow=growth_selection,
+            prune=prune,
+            fresh=fresh,
+            percolate=percolate,
+            amount=amount,
+            redistribution=redistribution,
+        ),
         holdout=holdout,
         threads=threads,
     )
@@ -188,16 +220,25 @@ app.command()(export)
 
 @app.command()
 def methods() -> None:
-    """List everything registered: methods and the parts that they are made of, one line each."""
-    parts: dict[str, Iterable[Entry]] = {
+    """List methods and the parts they are made of, one line each, and what falling densities cost."""
+    kinds: dict[str, Iterable[Entry]] = {
         "method": method_registry,
         "generator": generators.registry,
         "predictor": predictors.registry,
         "removal": removal.registry,
+        "amount": removal.amounts,
         "selection": selection.registry,
+        "redistribution": redistributions.registry,
+        "allocation": generators.allocations,
         "schedule": schedules.registry,
     }
-    console.print(part_table(parts))
+    console.print(part_table(kinds))
+    costs = ", ".join(f"{name} {percent(cost, 1)}" for name, cost in _recipes().planned_costs().items())
+    console.print(
+        "Mean density over training, the cost of the links over dense cost, of methods that change it, from 50% to 1% "
+        f"(mest: from 1% to 1%): {costs}; of all others 1% at 1%.",
+        markup=False,
+    )
 
 
 @app.command()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from sparsecore.cli.screen import in_bytes, percent
@@ -28,7 +29,8 @@ def summary_table(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Tab
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for head in (
-        "accuracy", "AAE", "links", "ANP", "ITOP", "ms/step", "evolution ms", "weight+state", "peak memory", "time",
+        "accuracy", "AAE", "links", "mean density", "ANP", "ITOP", "ms/step", "evolution ms", "weight+state",
+        "peak memory", "time",
     ):  # fmt: skip
         table.add_column(head, justify="right")
     for name, run in summaries.items():
@@ -37,6 +39,7 @@ def summary_table(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Tab
             percent(run["accuracy_last"]),
             percent(run["aae"]),
             f"{run['links']:,}",
+            "-" if run.get("mean_density") is None else percent(run["mean_density"]),
             percent(run["anp"], 0),
             percent(run["itop"], 1),
             f"{run['ms_per_step']:.2f}",
@@ -72,11 +75,11 @@ def topology_table(layers: Mapping[str, Topology], title: str) -> Table:
 def part_table(parts: Mapping[str, Iterable[Entry]]) -> Table:
     """Return one line per registered part, grouped by kind."""
     table = Table(box=None, pad_edge=False, show_edge=False)
-    for head in ("kind", "name", "what it does", "source"):
+    for head in ("kind", "name", "what it does", "equation", "source"):
         table.add_column(head, no_wrap=head in ("kind", "name"))
     for kind, entries in parts.items():
         for entry in entries:
-            table.add_row(kind, entry.name, entry.summary, entry.paper)
+            table.add_row(kind, entry.name, *map(escape, (entry.summary, entry.equation, entry.paper)))
     return table
 
 

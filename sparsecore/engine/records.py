@@ -51,6 +51,8 @@ class EpochRecord:
         Milliseconds spent on evolution in this epoch, the update at its end included.
     elapsed_s : float
         Seconds of training so far, all parts counted, over all sessions of the run.
+    mean_density : float, optional
+        Mean density over all steps so far, layers weighted by possible links: cost of the links over dense cost.
     """
 
     epoch: int
@@ -69,6 +71,7 @@ class EpochRecord:
     ms_per_step: float
     evolution_ms: float
     elapsed_s: float
+    mean_density: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain values."""
@@ -117,6 +120,8 @@ class Summary:
         Parameters of the model, index lists of its links, optimizer state.
     peak_memory_bytes : int, optional
         Highest resident memory, net of libraries and data.
+    mean_density : float, optional
+        As in the last `EpochRecord`; runs are compared at equal cost if it is equal.
     """
 
     epochs: int
@@ -138,6 +143,7 @@ class Summary:
     index_bytes: int
     state_bytes: int
     peak_memory_bytes: int | None = None
+    mean_density: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as plain values."""
@@ -185,4 +191,5 @@ def summarize(records: Sequence[EpochRecord], *, weight_bytes: int, index_bytes:
         weight_bytes=weight_bytes,
         index_bytes=index_bytes,
         state_bytes=state_bytes,
+        mean_density=last.mean_density,
     )

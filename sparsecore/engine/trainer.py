@@ -269,7 +269,7 @@ class Trainer:
             full = (1.0,) * (len(weights) - 1)
             return measured | {
                 "links": sum(weights[:-1]), "density": 1.0, "densities": full, "anp": 1.0, "itop": 1.0, "overlap": 0.0,
-                "updates": 0,
+                "updates": 0, "mean_density": 1.0,
             }  # fmt: skip
         report = self.evolution.report()
         return measured | {
@@ -280,6 +280,7 @@ class Trainer:
             "itop": report.itop,
             "overlap": report.overlap,
             "updates": report.updates,
+            "mean_density": report.mean_density,
         }
 
     @torch.no_grad()

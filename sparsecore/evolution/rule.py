@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from sparsecore.errors import ConfigError, check_fraction
+from sparsecore.errors import ConfigError, check_count, check_fraction
 from sparsecore.evolution.companion import Companion
 from sparsecore.evolution.redistribution import Redistribution
 from sparsecore.predictors import CH2L3n, Momentum, Predictor
@@ -113,6 +113,20 @@ class Rule:
         if self.temperature is None or not isinstance(self.keep, Soft):
             return self.keep
         return replace(self.keep, temperature=self.temperature(step))
+
+    def planned_density(self, start: float, *, every: int, steps: int) -> float:
+        """Return the mean density over ``steps`` steps of a layer that starts at density `start`.
+
+        The density changes at updates only: after every `every` steps, but not at the last. `Report.mean_density` tells
+        what a run has really spent.
+        """
+        check_count("every", every, "the number of steps between updates", low=1)
+        check_count("steps", steps, "the number of training steps", low=1)
+        if self.density is None:
+            return check_fraction("start", start, "the density of the first links")
+        spans = [min(every, steps - done) for done in range(0, steps, every)]
+        heights = [start, *(self.density(done) for done in range(every, steps, every))]
+        return sum(span * height for span, height in zip(spans, heights, strict=True)) / steps
 
     def links_at(self, step: int, n_start: int, n_possible: int) -> int:
         """Return how many links a layer has after the update at `step`."""

@@ -19,8 +19,9 @@ from sparsecore.cli import main
 from sparsecore.cli.demo import METHODS, run_demo
 from sparsecore.cli.screen import in_bytes, percent
 from sparsecore.errors import ConfigError
-from sparsecore.evolution import methods
+from sparsecore.evolution import methods, redistribution
 from sparsecore.io import RunFolder
+from sparsecore.models import recipes
 
 SMALL = (
     "--data",
@@ -89,10 +90,48 @@ def test_the_version_is_that_of_the_distribution() -> None:
 
 def test_methods_lists_every_registered_part_in_one_line_each() -> None:
     lines = call("methods").out.splitlines()
-    registries = (methods, *(room.registry for room in (generators, predictors, removal, selection, schedules)))
+    rooms = (generators, predictors, removal, selection, schedules, redistribution)
+    registries = (methods, removal.amounts, generators.allocations, *(room.registry for room in rooms))
     for registry in registries:
         for entry in registry:
             assert any(f" {entry.name} " in line for line in lines), entry.name
+    assert "values[i]" in " ".join(lines), "brackets in an equation are not markup"
+    assert "chtss 13.5%" in " ".join(lines), "what falling densities cost"
+
+
+def test_parts_chosen_by_name_reach_the_rule_of_the_run(tmp_path: Path) -> None:
+    options = (
+        "--method chts --removal mest:weight=0.1 --predictor ch3_l3p:proposals_per_link=8 --growth-selection top "
+        "--temperature odds:0.5:0.9 --density-schedule cubic:0.5 --density-start 0.2 --density 0.1 --prune magnitude "
+        "--fresh history --early-stop never --no-percolate --amount fraction --topology bsw:beta=0.5 --preset llama "
+        "--hidden 32,32 --data mnist_5k --epochs 2 --batch-size 400 --threads 1"
+    )
+    done = call("train", *options.split(), "--out", tmp_path / "run")
+    assert done.status == 0, done.err
+    assert "mean density" in done.out
+    folder = RunFolder(tmp_path / "run")
+    config = recipes.read_config(folder)
+    trainer = recipes.build(config, recipes.load_data(config))
+    assert trainer.evolution is not None
+    rule = trainer.evolution.rule
+    assert rule is not None
+    assert rule.removal == removal.Mest(0.1)
+    assert rule.predictor == predictors.CH3L3p(8)
+    assert (type(rule.keep), rule.grow) == (selection.Soft, selection.Top())
+    assert rule.temperature is not None
+    assert rule.density is not None
+    assert [rule.temperature(step) for step in (0, 20)] == pytest.approx([1.0, 9.0])
+    assert [rule.density(step) for step in (0, 10, 20)] == [0.2, 0.1, 0.1]
+    assert (rule.prune, rule.fresh, rule.early_stop, rule.percolate) == (removal.Magnitude(), "history", None, False)
+    assert rule.zeta(0) == 0.1
+    records = folder.metrics()
+    assert [round(record.density, 3) for record in records] == [0.2, 0.1]
+    assert records[-1].mean_density == pytest.approx(
+        (10 * 0.2 + 9 * 0.1) / 19, abs=0.001
+    )  # the last step is not counted yet
+    summary = folder.summary()
+    assert summary is not None
+    assert summary["mean_density"] == records[-1].mean_density
 
 
 def test_doctor_tells_threads_vectors_and_the_reason_for_no_gpu() -> None:
@@ -160,6 +199,22 @@ def test_a_killed_run_resumes_to_the_same_losses_and_links(finished: Path, tmp_p
         (("--predictor", "ch2"), "Expected a predictor"),
         (("--removal", "weight"), "Expected a removal"),
         (("--holdout", "4000"), "Expected holdout"),
+        (("--method", "deepr:l2=1"), "Got l2, which it has not"),
+        (("--method", "deepr:l1"), "options as deepr:option=value"),
+        (("--method", "deepr:l1=-1"), "Expected l1 >= 0"),
+        (("--preset", "lama"), "Did you mean 'llama'"),
+        (("--removal-selection", "topp"), "Did you mean 'top'"),
+        (("--growth-selection", "top:subrank=spc"), "Did you mean 'spcorr'"),
+        (("--temperature", "hot"), "Expected numbers in --temperature"),
+        (("--temperature", "odds:0.5"), "a number or NAME:START:END"),
+        (("--density-schedule", "cubicle"), "Did you mean 'cubic'"),
+        (("--early-stop", "soon"), "Expected numbers in --early-stop"),
+        (("--early-stop", "2"), "Expected early_stop in"),
+        (("--fresh", "warm"), "Expected fresh"),
+        (("--amount", "fractions"), "Did you mean 'fraction'"),
+        (("--redistribution", "survivor"), "Did you mean 'survivors'"),
+        (("--redistribution", "survivors", "--density-schedule", "cubic"), "either a density schedule"),
+        (("--removal-selection", "top", "--temperature", "2"), "Expected a Soft keep"),
     ],
 )
 def test_a_wrong_option_ends_in_one_line_and_status_2(args: tuple[str, ...], message: str, tmp_path: Path) -> None:
