@@ -10,6 +10,7 @@ from torch import nn
 
 from sparsecore.errors import ConfigError
 from sparsecore.nn import SparseLinear, SparseSequential
+from sparsecore.nn.chain import has_hooks, run_fused
 from sparsecore.nn.linear import TopologySource
 
 __all__ = ["MLP"]
@@ -79,8 +80,9 @@ class MLP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return class scores, (B, n_classes), of inputs (B, ...) that are flattened to (B, in_features)."""
-        scores: torch.Tensor = self.head(self.hidden(x.flatten(1)))
-        return scores
+        if has_hooks(self.hidden):
+            return self.head(self.hidden(x.flatten(1)))  # type: ignore[no-any-return]
+        return run_fused(self, [*self.hidden, self.head], x.flatten(1))
 
 
 def _dense(n_in: int, n_out: int, seed: int) -> nn.Linear:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+UInt16Array: TypeAlias = NDArray[np.uint16]
 Int32Array: TypeAlias = NDArray[np.int32]
 Int64Array: TypeAlias = NDArray[np.int64]
 IndexArray: TypeAlias = NDArray[np.signedinteger[Any]]
@@ -15,4 +16,4 @@ Float64Array: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 Shape: TypeAlias = tuple[int, int]
 
-__all__ = ["BoolArray", "Float64Array", "FloatArray", "IndexArray", "Int32Array", "Int64Array", "Shape"]
+__all__ = ["BoolArray", "Float64Array", "FloatArray", "IndexArray", "Int32Array", "Int64Array", "Shape", "UInt16Array"]

@@ -22,11 +22,12 @@ MAY_IMPORT = {
     **dict.fromkeys(("generators", "predictors", "removal"), PARTS),
     "selection": PARTS | {"predictors"},  # grows what a predictor scores
     "nn": KERNEL | {"ops", "generators"},  # a layer draws its first links
+    "optim": KERNEL,
     "evolution": EVOLUTION,
     "metrics": EVOLUTION,
-    "engine": EVOLUTION | {"metrics"},
-    "io": EVOLUTION | {"metrics", "engine"},
-    "cli": EVOLUTION | {"metrics", "engine", "io"},
+    "engine": EVOLUTION | {"metrics", "optim"},
+    "io": EVOLUTION | {"metrics", "optim", "engine"},
+    "cli": EVOLUTION | {"metrics", "optim", "engine", "io"},
 }
 FILES = sorted((ROOT / "sparsecore").rglob("*.py"))
 

@@ -8,34 +8,19 @@ order of float additions; the optimizer's own state is read before and written a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 import numpy as np
 import torch
 from torch import nn
 
 from sparsecore._typing import FloatArray, Int64Array
-from sparsecore.kernels.cpu.chain import (
-    B_DBIAS_IN,
-    B_DVALUES,
-    B_DX,
-    B_DX_PITCH,
-    B_DY,
-    B_DY_PITCH,
-    B_GATE,
-    B_X,
-    B_X_PITCH,
-    BACKWARD_COLUMNS,
-    F_X,
-    F_X_PITCH,
-    F_Y,
-    F_Y_PITCH,
-    FORWARD_COLUMNS,
-)
+from sparsecore.kernels.cpu import chain as columns
 from sparsecore.kernels.cpu.epoch import epoch_kernel
+from sparsecore.kernels.cpu.launch import Form, backward_tables, forward_tables, index_bytes
 from sparsecore.kernels.cpu.plan import Plan, plan_batch
 from sparsecore.nn import SparseLinear, SparseSequential
-from sparsecore.storage import Topology
+from sparsecore.optim import SGD
 
 __all__ = ["CompiledSteps"]
 
@@ -62,9 +47,12 @@ class CompiledSteps:
 
         The form: ``model.hidden`` is a `SparseSequential` of sparse layers with biases, each followed by ReLU,
         ``model.head`` a dense layer, ``model.is_chain`` says that nothing else happens; all parameters are float32 on
-        the CPU; the optimizer is `torch.optim.SGD` with momentum, without dampening, Nesterov or maximisation.
+        the CPU; the optimizer is SGD (torch's or `sparsecore.optim.SGD`) with momentum, without dampening, Nesterov or
+        maximisation.
         """
-        if not getattr(model, "is_chain", False) or type(optimizer) is not torch.optim.SGD:
+        if not getattr(model, "is_chain", False) or not isinstance(optimizer, torch.optim.SGD):
+            return None
+        if type(optimizer) not in (torch.optim.SGD, SGD):
             return None
         hidden, head = model.hidden, model.head
         if not isinstance(hidden, SparseSequential) or not isinstance(head, nn.Linear) or head.bias is None:
@@ -100,15 +88,15 @@ class CompiledSteps:
         rates : sequence of float
             Learning rate of each step.
         """
-        topologies = [layer.topology for layer in self._layers]
-        topologies.append(Topology.full((self._head.out_features, self._head.in_features)))
-        plan = plan_batch(batch, (topologies[0].n_in, *(t.n_out for t in topologies)), 1, torch.float32)
-        values, velocities = self._gather(self._tensors()), self._gather(self._momenta())
+        forms: list[Form] = [(*layer.topology.shape, layer.topology, True) for layer in self._layers]
+        forms.append((self._head.out_features, self._head.in_features, None, False))
+        plan = plan_batch(batch, (forms[0][1], *(n_out for n_out, _, _, _ in forms)), 1, torch.float32)
+        tensors = self._tensors()
+        values, velocities = self._gather(tensors), self._gather(self._momenta())
         grads = np.zeros_like(values)
-        offsets = list(accumulate((t.n_links + t.n_out for t in topologies), initial=0))
-        room = _Room(plan, topologies, values, grads, offsets)
+        room = _Room(plan, forms, values, grads, [tensor.numel() for tensor in tensors])
         group = self._optimizer.param_groups[0]
-        loss: float = epoch_kernel(plan.lanes)(
+        loss: float = epoch_kernel(plan.lanes, index_bytes(forms))(
             x.numpy(),
             classes.numpy(),
             order.numpy(),
@@ -118,6 +106,7 @@ class CompiledSteps:
             np.float32(group["weight_decay"]),
             room.forward,
             room.backward,
+            room.slots,
             room.tiles[0],
             room.tiles[-1],
             room.grads[-1],
@@ -130,9 +119,9 @@ class CompiledSteps:
         return loss
 
     def _tensors(self) -> list[torch.Tensor]:
-        """Return all parameters, layer by layer, values before bias; the head's weight input-major, (n_in, n_out)."""
+        """Return all parameters, layer by layer, values before bias."""
         tensors = [part for layer in self._layers for part in (layer.values.data, _bias(layer).data)]
-        return [*tensors, self._head.weight.data.t(), self._head.bias.data]
+        return [*tensors, self._head.weight.data, self._head.bias.data]
 
     def _momenta(self) -> list[torch.Tensor]:
         """Return the momentum buffers in the order of `_tensors`, made where the optimizer has none yet."""
@@ -143,7 +132,6 @@ class CompiledSteps:
             if state.get("momentum_buffer") is None:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             buffers.append(state["momentum_buffer"])
-        buffers[-2] = buffers[-2].t()
         return buffers
 
     @staticmethod
@@ -167,33 +155,33 @@ class _Room:
     """Activations, gradients and the tables that point at them, for one thread."""
 
     def __init__(
-        self, plan: Plan, topologies: Sequence[Topology], values: FloatArray, grads: FloatArray, offsets: Sequence[int]
+        self, plan: Plan, forms: Sequence[Form], values: FloatArray, grads: FloatArray, sizes: Sequence[int]
     ) -> None:
+        c, n = columns, len(forms)
         self.tiles = [_tiles(plan, width) for width in plan.widths]
         self.grads = [_tiles(plan, width) for width in plan.widths]
-        n = len(topologies)
-        starts = np.array([(low, high - t.n_out) for (low, high), t in zip(pairwise(offsets), topologies, strict=True)])
-        value_at, grad_at = values.ctypes.data + 4 * starts, grads.ctypes.data + 4 * starts
+        starts = 4 * np.array(list(accumulate(sizes, initial=0))[:-1], np.int64)
+        # Slot 0 is address 0, so that offsets from it are addresses; then values and bias of every layer.
+        self.slots = np.concatenate([[0], values.ctypes.data + starts])
         x, dx = _addresses(self.tiles), _addresses(self.grads)
         pitch = np.array([plan.tile_bytes(index) for index in range(n + 1)])
 
-        self.forward = np.zeros((n, FORWARD_COLUMNS), np.int64)
-        self.forward[:, :F_X] = [
-            (t.n_out, *t.addresses[2:], at[0], at[1], index < n - 1)
-            for index, (t, at) in enumerate(zip(topologies, value_at, strict=True))
-        ]
-        self.forward[:, F_X], self.forward[:, F_X_PITCH] = x[:-1], pitch[:-1]
-        self.forward[:, F_Y], self.forward[:, F_Y_PITCH] = x[1:], pitch[1:]
+        self.forward = forward_tables(forms, 1)[0]
+        self.forward[:, c.F_VALUES], self.forward[:, c.F_BIAS] = 1 + 2 * np.arange(n), 2 + 2 * np.arange(n)
+        self.forward[:, c.F_X_AT], self.forward[:, c.F_X_PITCH] = x[:-1], pitch[:-1]
+        self.forward[:, c.F_Y_AT], self.forward[:, c.F_Y_PITCH] = x[1:], pitch[1:]
 
-        self.backward = np.zeros((n, BACKWARD_COLUMNS), np.int64)
-        self.backward[:, :B_X] = [(t.n_in, *t.addresses[:2], at[0]) for t, at in zip(topologies, value_at, strict=True)]
-        self.backward[:, B_X], self.backward[:, B_X_PITCH] = x[:-1], pitch[:-1]
-        self.backward[:, B_DY], self.backward[:, B_DY_PITCH] = dx[1:], pitch[1:]
-        self.backward[1:, B_DX], self.backward[1:, B_DX_PITCH] = dx[1:-1], pitch[1:-1]
-        self.backward[:, B_DVALUES] = grad_at[:, 0]
-        self.backward[1:, B_DBIAS_IN] = grad_at[:-1, 1]
-        self.backward[1:, B_GATE] = 1
-        self._alive = topologies
+        self.backward = backward_tables(forms, 1)[0]
+        self.backward[:, c.B_VALUES], self.backward[:, c.B_SUMS] = 1 + 2 * np.arange(n), 0
+        self.backward[:, c.B_X_AT], self.backward[:, c.B_X_PITCH] = x[:-1], pitch[:-1]
+        self.backward[:, c.B_DY_AT], self.backward[:, c.B_DY_PITCH] = dx[1:], pitch[1:]
+        # A slot that is not 0 says that an input gradient is wanted; the first layer's is not.
+        self.slots = np.append(self.slots, 1)
+        self.backward[1:, c.B_DX], self.backward[1:, c.B_DX_AT] = self.slots.size - 1, dx[1:-1] - 1
+        self.backward[1:, c.B_DX_PITCH] = pitch[1:-1]
+        self.backward[:, c.B_DVALUES_AT] = grads.ctypes.data + starts[::2]
+        self.backward[0, c.B_DBIAS_AT], self.backward[1:, c.B_DBIAS_AT] = -1, grads.ctypes.data + starts[1:-1:2]
+        self._alive = list(forms)
 
 
 def _tiles(plan: Plan, width: int) -> FloatArray:

@@ -18,28 +18,38 @@ _log = logging.getLogger("sparsecore.kernels")
 
 
 class Layer(NamedTuple):
-    """One link list of a chain, as the kernels see it.
+    """One layer of a chain, as the kernels see it.
 
     Attributes
     ----------
-    topology : Topology
-        The links.
+    topology : Topology or None
+        The links; ``None`` for a dense layer.
     values : Tensor, float, (n_links,)
-        Value of every link, input-major.
+        Value of every link, input-major; the weight, (n_out, n_in), of a dense layer.
     bias : Tensor, float, (n_out,), optional
         Added to the outputs.
     relu : bool
         Whether the outputs pass through a rectifier.
     """
 
-    topology: Topology
+    topology: Topology | None
     values: torch.Tensor
     bias: torch.Tensor | None
     relu: bool
 
+    @property
+    def n_out(self) -> int:
+        """Number of output neurons."""
+        return self.values.shape[0] if self.topology is None else self.topology.n_out
+
+    @property
+    def n_in(self) -> int:
+        """Number of input neurons."""
+        return self.values.shape[1] if self.topology is None else self.topology.n_in
+
 
 class Backend(Protocol):
-    """Forward and backward of a chain of link lists.
+    """Forward and backward of a chain of layers, sparse ones and dense ones.
 
     ``forward`` returns outputs and whatever ``backward`` needs; ``backward`` returns the input gradient (``None`` when
     not wanted) and one ``(grad_values, grad_bias)`` pair per layer.
@@ -89,7 +99,8 @@ class PrimitiveBackend:
         """Apply layer after layer; keeps every activation."""
         saved = [x]
         for layer in layers:
-            y = self.spmm(layer.topology, layer.values.to(x.dtype), saved[-1])
+            values = layer.values.to(x.dtype)
+            y = saved[-1] @ values.t() if layer.topology is None else self.spmm(layer.topology, values, saved[-1])
             if layer.bias is not None:
                 y = y + layer.bias.to(x.dtype)
             saved.append(torch.relu(y) if layer.relu else y)
@@ -110,10 +121,12 @@ class PrimitiveBackend:
             layer, x, y = layers[index], saved[index], saved[index + 1]
             if layer.relu:
                 grad = torch.where(y > 0, grad, torch.zeros_like(grad))
-            values = self.sddmm(layer.topology, grad, x).to(layer.values.dtype)
-            grads.append((values, None if layer.bias is None else grad.sum(0).to(layer.bias.dtype)))
+            links, values = layer.topology, layer.values.to(grad.dtype)
+            dvalues = grad.t() @ x if links is None else self.sddmm(links, grad, x)
+            dbias = None if layer.bias is None else grad.sum(0).to(layer.bias.dtype)
+            grads.append((dvalues.to(layer.values.dtype), dbias))
             if index or input_grad:
-                grad = self.spmm_t(layer.topology, layer.values.to(grad.dtype), grad)
+                grad = grad @ values if links is None else self.spmm_t(links, values, grad)
         return (grad if input_grad else None), grads[::-1]
 
 

@@ -1,8 +1,9 @@
-"""Which sparse layers follow one another, and how to run them as one."""
+"""Which layers follow one another, and how to run them as one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from sparsecore.kernels import Layer
 from sparsecore.nn.linear import SparseLinear
 from sparsecore.ops import sparse_chain
 
-__all__ = ["SparseSequential", "find_chains", "sparse_layers"]
+__all__ = ["SparseSequential", "find_chains", "has_hooks", "run_fused", "sparse_layers"]
 
 #: Modules that act on every neuron by itself, so that neurons keep their identity across them.
 ELEMENTWISE = (
@@ -20,11 +21,22 @@ ELEMENTWISE = (
 )  # fmt: skip
 
 
-class SparseSequential(nn.Sequential):
-    """`nn.Sequential` that runs neighbouring `SparseLinear` and `ReLU` modules in one kernel call and autograd node.
+#: Widest dense layer that joins a run of sparse ones: a classifier's head, too small for a matrix product to pay.
+DENSE_LIMIT = 64
 
-    The result is that of `nn.Sequential`. Modules that carry hooks are called one by one, so hooks see what
-    they expect.
+
+#: A module to call, or linear modules to run as one, each with whether a rectifier follows it.
+Step = nn.Module | list[tuple[nn.Module, bool]]
+
+_STEPS = "_fused_steps"
+
+
+class SparseSequential(nn.Sequential):
+    """`nn.Sequential` that runs neighbouring linear layers and rectifiers in one kernel call and autograd node.
+
+    Runs are made of `SparseLinear` modules, the `nn.ReLU` behind them, and small dense `nn.Linear` heads that follow.
+    The result is that of `nn.Sequential`. Modules that carry hooks are called one by one, so that hooks see what they
+    expect.
 
     Examples
     --------
@@ -35,29 +47,38 @@ class SparseSequential(nn.Sequential):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Apply all modules in turn."""
-        x = input
-        for step in _fused(list(self)):
-            x = step(x) if isinstance(step, nn.Module) else sparse_chain(x, step)
-        return x
+        return run_fused(self, list(self._modules.values()), input)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without what can be found again."""
+        return {name: value for name, value in self.__dict__.items() if name != _STEPS}
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
+def run_fused(owner: nn.Module, modules: list[nn.Module], x: torch.Tensor) -> torch.Tensor:
+    """Apply `modules` in turn, runs of linear layers and rectifiers as one.
+
+    What belongs together is remembered in `owner` until the modules change or carry hooks.
+    """
+    known: tuple[list[nn.Module], list[Step]] | None = owner.__dict__.get(_STEPS)
+    hooked = any(map(has_hooks, modules))
+    if known is None or hooked or known[0] != modules:
+        known = modules, list(_fused_steps(modules))
+        if not hooked:
+            owner.__dict__[_STEPS] = known
+    for step in known[1]:
+        x = step(x) if isinstance(step, nn.Module) else sparse_chain(x, [_layer(*member) for member in step])
+    return x
 
 
-def _fused(modules: Sequence[nn.Module]) -> Iterator[nn.Module | list[Layer]]:
-    """Yield modules to call and runs of sparse layers to call as one."""
-    run: list[Layer] = []
-    for index, module in enumerate(modules):
-        previous = modules[index - 1] if index else None
-        plain = not _has_hooks(module)
-        if type(module) is SparseLinear and plain:
-            run.append(Layer(module.topology, module.values, module.bias, module.relu))
-        elif run and type(module) is nn.ReLU and plain and type(previous) is SparseLinear:
-            last = run[-1]
-            run[-1] = Layer(last.topology, last.values, last.bias, True)
+def _fused_steps(modules: Sequence[nn.Module]) -> Iterator[Step]:
+    """Yield modules to call and runs of linear layers to call as one."""
+    run: list[tuple[nn.Module, bool]] = []
+    for module in modules:
+        joins = not has_hooks(module)
+        if joins and (type(module) is SparseLinear or (run and _is_small(module))):
+            run.append((module, False))
+        elif joins and run and type(module) is nn.ReLU and not run[-1][1]:
+            run[-1] = run[-1][0], True
         else:
             if run:
                 yield run
@@ -65,6 +86,25 @@ def _fused(modules: Sequence[nn.Module]) -> Iterator[nn.Module | list[Layer]]:
             yield module
     if run:
         yield run
+
+
+def _is_small(module: nn.Module) -> bool:
+    return type(module) is nn.Linear and module.out_features <= DENSE_LIMIT
+
+
+def _layer(module: nn.Module, rectified: bool) -> Layer:
+    # Parameters are read from their dictionary: attribute access of modules takes a microsecond each.
+    params = module._parameters
+    if type(module) is SparseLinear:
+        return Layer(module.topology, params["values"], params.get("bias"), rectified or module.relu)  # type: ignore[arg-type]
+    return Layer(None, params["weight"], params.get("bias"), rectified)  # type: ignore[arg-type]
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Tell whether a call of `module` does more than its forward."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
 
 
 def sparse_layers(model: nn.Module) -> dict[str, SparseLinear]:

@@ -1,4 +1,4 @@
-"""One autograd node for a chain of sparse linear layers, bias and rectifier included."""
+"""One autograd node for a chain of linear layers, bias and rectifier included."""
 
 from __future__ import annotations
 
@@ -20,35 +20,39 @@ class _SparseChain(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layers: Sequence[Layer], *params: torch.Tensor | None) -> torch.Tensor:
         backend = kernels.choose(x.device)
-        keep = any(ctx.needs_input_grad)
-        y, saved, notes = backend.forward(x, layers, keep=keep)
-        if keep:
-            ctx.save_for_backward(*saved, *params)
-            ctx.chain = (backend, [(la.topology, la.relu) for la in layers], notes, len(saved), x.dtype)
+        y, saved, notes = backend.forward(x, layers, keep=True)
+        # Values are saved although the layers hold them: torch then notices if they are changed before backward.
+        ctx.save_for_backward(*saved, *params[::2])
+        ctx.chain = (backend, layers, notes, len(saved), x.dtype)
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        backend, patterns, notes, n_saved, dtype = ctx.chain
-        tensors = ctx.saved_tensors
-        params = tensors[n_saved:]
-        layers = []
-        for (topology, relu), values, bias in zip(patterns, params[::2], params[1::2], strict=True):
-            if values.shape[0] != topology.n_links:
-                raise SignalError(
-                    f"Expected {topology.n_links} values in backward, as in forward. Got {values.shape[0]}. "
-                    "Call the evolution step after backward, not between forward and backward."
-                )
-            layers.append(Layer(topology, values, bias, relu))
-        grad_x, pairs = backend.backward(
-            grad.to(dtype), layers, tensors[:n_saved], notes, input_grad=ctx.needs_input_grad[0]
-        )
-        return (grad_x, None, *(part for pair in pairs for part in pair))
+        return _gradients_once(ctx, grad) if torch.is_grad_enabled() else _gradients(ctx, grad)
+
+
+def _gradients(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    backend, layers, notes, n_saved, dtype = ctx.chain
+    saved = ctx.saved_tensors[:n_saved]
+    for layer in layers:
+        topology = layer.topology
+        if topology is not None and layer.values.shape[0] != topology.n_links:
+            raise SignalError(
+                f"Expected {topology.n_links} values in backward, as in forward. Got {layer.values.shape[0]}. "
+                "Call the evolution step after backward, not between forward and backward."
+            )
+    if grad.dtype != dtype:
+        grad = grad.to(dtype)
+    grad_x, pairs = backend.backward(grad, layers, saved, notes, input_grad=ctx.needs_input_grad[0])
+    return (grad_x, None, *[part for pair in pairs for part in pair])
+
+
+#: For ``create_graph=True``: a second derivative raises instead of being silently zero.
+_gradients_once = once_differentiable(_gradients)
 
 
 def sparse_chain(x: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
-    """Apply sparse linear layers one after the other in a single autograd node.
+    """Apply linear layers one after the other in a single autograd node.
 
     Parameters
     ----------
@@ -72,18 +76,24 @@ def sparse_chain(x: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
     """
     if not x.is_floating_point():
         raise DtypeError(f"Expected a floating tensor. Got {x.dtype}. Convert it with .float().")
-    widths = [layer.topology.n_out for layer in layers]
-    for layer, width in zip(layers, [x.shape[-1] if x.ndim else 0, *widths[:-1]], strict=True):
-        if layer.topology.n_in != width:
-            raise ShapeError(f"Expected inputs with {layer.topology.n_in} features in the last axis. Got {width}.")
-    dtype_out = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+    width = x.shape[-1] if x.ndim else 0
+    for layer in layers:
+        n_out, n_in = layer.values.shape if layer.topology is None else layer.topology.shape
+        if n_in != width:
+            raise ShapeError(f"Expected inputs with {n_in} features in the last axis. Got {width}.")
+        width = n_out
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    flat = x.reshape(-1, x.shape[-1]).to(dtype)
+    flat = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    flat = flat if flat.dtype == dtype else flat.to(dtype)
     params = [part for layer in layers for part in (layer.values, layer.bias)]
-    y: torch.Tensor = _SparseChain.apply(flat, layers, *params)  # type: ignore[no-untyped-call]
+    if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (flat, *params)):
+        y: torch.Tensor = _SparseChain.apply(flat, layers, *params)  # type: ignore[no-untyped-call]
+    else:
+        y, _, _ = kernels.choose(x.device).forward(flat, layers, keep=False)
+    dtype_out = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
     if dtype_out != dtype:
         y = y.to(dtype_out)
-    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], widths[-1])
+    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], width)
 
 
 def sparse_linear(

@@ -9,13 +9,16 @@ from typing import Any, NoReturn, final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsecore._typing import BoolArray, IndexArray, Int32Array, Int64Array, Shape
+from sparsecore._typing import BoolArray, IndexArray, Int32Array, Int64Array, Shape, UInt16Array
 from sparsecore.errors import ShapeError, TopologyError
 
 __all__ = ["POSITION_LIMIT", "Topology"]
 
 #: Most neurons on one side: their ids are int32.
 NEURON_LIMIT = 2**31 - 1
+
+#: Most neurons and links that lists of uint16 can number.
+NARROW_LIMIT = 2**16
 
 #: Most links whose positions fit int32. Tests lower it to run the int64 paths on tiny data.
 POSITION_LIMIT = 2**31 - 1
@@ -247,9 +250,25 @@ class Topology:
         return dense
 
     @cached_property
+    def narrow(self) -> tuple[UInt16Array, UInt16Array, UInt16Array] | None:
+        """``rows, row_cols, row_order`` as uint16, to take less room in cache; ``None`` where ids do not fit."""
+        if max(self.n_out, self.n_in, self.n_links) > NARROW_LIMIT:
+            return None
+        lists = self.rows, self.row_cols, self.row_order
+        return _frozen(lists[0], np.uint16), _frozen(lists[1], np.uint16), _frozen(lists[2], np.uint16)
+
+    @cached_property
     def addresses(self) -> tuple[int, int, int, int, int]:
         """Memory addresses of ``col_ptr, rows, row_ptr, row_cols, row_order``; valid as long as the topology lives."""
         arrays = (self.col_ptr, self.rows, self.row_ptr, self.row_cols, self.row_order)
+        return tuple(array.ctypes.data for array in arrays)  # type: ignore[return-value]
+
+    @cached_property
+    def narrow_addresses(self) -> tuple[int, int, int, int, int]:
+        """`addresses` with the lists of `narrow`, which must exist."""
+        assert self.narrow is not None
+        rows, row_cols, row_order = self.narrow
+        arrays = (self.col_ptr, rows, self.row_ptr, row_cols, row_order)
         return tuple(array.ctypes.data for array in arrays)  # type: ignore[return-value]
 
     @cached_property
@@ -265,7 +284,7 @@ class Topology:
         """Bytes held by the index lists that exist right now, the derived ones included."""
         arrays: list[Any] = [self.col_ptr, self.rows]
         arrays += [self.__dict__[name] for name in ("cols", "out_degrees") if name in self.__dict__]
-        arrays += list(self.__dict__.get("_output_major", ()))
+        arrays += [*self.__dict__.get("_output_major", ()), *(self.__dict__.get("narrow") or ())]
         return sum(array.nbytes for array in arrays)
 
     def __eq__(self, other: object) -> bool:

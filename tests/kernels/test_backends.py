@@ -9,7 +9,7 @@ import sparsecore.storage.topology as topology_module
 from sparsecore import kernels
 from sparsecore.errors import UnknownNameError
 from sparsecore.kernels import Layer
-from sparsecore.kernels.cpu import backend as numba_backend
+from sparsecore.kernels.cpu import launch as numba_launch
 from sparsecore.ops import sparse_chain
 from sparsecore.storage import Topology
 
@@ -18,6 +18,8 @@ BACKENDS = kernels.available()
 
 
 def dense_weight(layer):
+    if layer.topology is None:
+        return layer.values
     rows = torch.from_numpy(layer.topology.rows.astype(np.int64))
     cols = torch.from_numpy(layer.topology.cols.astype(np.int64))
     return layer.values.new_zeros(layer.topology.shape).index_put((rows, cols), layer.values)
@@ -122,12 +124,70 @@ def test_inputs_of_any_layout_give_the_same_result(layout, batch):
         assert torch.equal(sparse_chain(view, layers), sparse_chain(x, layers))
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("batch", [3, 16, 32, 40, 64, 200])
+@pytest.mark.parametrize("head", [1, 3, 4, 10, 21])
+def test_a_dense_layer_inside_a_chain_matches_the_dense_chain(name, batch, head):
+    generator = torch.Generator().manual_seed(head)
+    first, last = make_chain((30, 37, 9), 0.2, torch.float32, last_relu=True)
+    middle = Layer(None, torch.randn(head, 37, generator=generator).requires_grad_(), None, True)
+    final = Layer(None, torch.randn(5, 9, generator=generator).requires_grad_(), torch.randn(5).requires_grad_(), False)
+    joint = random_topology(9, head, 0.5)
+    last = Layer(joint, torch.randn(joint.n_links, generator=generator).requires_grad_(), last.bias, True)
+    x = torch.randn(batch, 30, generator=generator)
+    assert_matches_dense(name, x, [first, middle, last, final])
+    assert_matches_dense(name, x, [first, middle, last, final], input_grad=False)
+    with kernels.use(name), torch.no_grad():
+        expected = dense_chain(x, [first, middle, last, final])
+        torch.testing.assert_close(sparse_chain(x, [first, middle, last, final]), expected, rtol=2e-4, atol=2e-4)
+
+
+def test_a_retained_graph_gives_the_same_gradients_again():
+    layers = make_chain((30, 41, 20, 6), 0.2, torch.float32, last_relu=True)
+    params = [p for layer in layers for p in (layer.values, layer.bias)]
+    for x in (torch.randn(33, 30), torch.randn(30, 32).t()):
+        loss = sparse_chain(x, layers).square().sum()
+        once = torch.autograd.grad(loss, params, retain_graph=True)
+        twice = torch.autograd.grad(loss, params)
+        assert all(map(torch.equal, once, twice))
+
+
+def test_narrow_and_wide_lists_give_the_same_result(monkeypatch):
+    x = torch.randn(40, 30)
+    narrow = outputs_and_gradients(sparse_chain, x, make_chain((30, 41, 20), 0.2, torch.float32))
+    monkeypatch.setattr(topology_module, "NARROW_LIMIT", 100)
+    layers = make_chain((30, 41, 20), 0.2, torch.float32)
+    assert layers[0].topology.narrow is None
+    for one, other in zip(narrow, outputs_and_gradients(sparse_chain, x, layers), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("lanes", [32, 64])
+def test_more_links_than_products_can_wait(lanes):
+    layers = make_chain((700, 300), 0.5, torch.float32)
+    assert_matches_dense("numba", torch.randn(2 * lanes, 700) / 30, layers)
+
+
+def test_launches_are_made_once_and_forgotten_with_their_links():
+    before = len(numba_launch._launches)
+    layers = make_chain((30, 41, 20), 0.2, torch.float32)
+    x = torch.randn(32, 30)
+    launch = numba_launch.launch_for(x, layers)
+    assert numba_launch.launch_for(x, layers) is launch
+    for batch in range(1, 3 * numba_launch.LAUNCHES_KEPT):
+        numba_launch.launch_for(torch.randn(batch, 30), layers)
+    known = numba_launch._launches[id(layers[0].topology)]
+    assert len(known) <= numba_launch.LAUNCHES_KEPT
+    del layers
+    assert len(numba_launch._launches) == before
+
+
 @pytest.mark.parametrize("n_threads", [2, 3, 7])
 def test_threads_give_the_same_result(monkeypatch, n_threads):
     layers = make_chain((40, 60, 50), 0.1, torch.float64)
     x = torch.randn(300, 40, dtype=torch.float64)
     alone = outputs_and_gradients(sparse_chain, x, layers)
-    monkeypatch.setattr(numba_backend, "_WORK_PER_THREAD", 1)
+    monkeypatch.setattr(numba_launch, "WORK_PER_THREAD", 1)
     kernels.set_num_threads(n_threads)
     try:
         together = outputs_and_gradients(sparse_chain, x, layers)
@@ -143,6 +203,7 @@ def test_wide_indices_give_the_same_result(monkeypatch):
     x = torch.randn(8, 12)
     narrow = outputs_and_gradients(sparse_chain, x, make_chain((12, 9), 0.5, torch.float32))
     monkeypatch.setattr(topology_module, "POSITION_LIMIT", 3)
+    monkeypatch.setattr(topology_module, "NARROW_LIMIT", 3)
     layers = make_chain((12, 9), 0.5, torch.float32)
     assert layers[0].topology.row_order.dtype == np.int64
     for one, other in zip(narrow, outputs_and_gradients(sparse_chain, x, layers), strict=True):

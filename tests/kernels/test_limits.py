@@ -14,7 +14,7 @@ from sparsecore import kernels
 from sparsecore.evolution import CHTs
 from sparsecore.io import load, save
 from sparsecore.kernels import Layer
-from sparsecore.kernels.cpu import backend as numba_backend
+from sparsecore.kernels.cpu import launch as numba_launch
 from sparsecore.nn import SparseLinear, SparseSequential, sparse_layers
 from sparsecore.ops import sparse_chain, sparse_linear
 
@@ -113,7 +113,7 @@ def test_every_density_batch_and_dtype_matches_the_reference(dtype, density, bat
 @pytest.mark.parametrize("batch", [2047, 4096, 5000])
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_thousands_of_samples_match_the_reference(monkeypatch, batch, n_threads):
-    monkeypatch.setattr(numba_backend, "_WORK_PER_THREAD", 1000)
+    monkeypatch.setattr(numba_launch, "WORK_PER_THREAD", 1000)
     layers = layers_of((61, 80, 33), 0.05, torch.float32)
     x = torch.randn(batch, 61, generator=torch.Generator().manual_seed(batch))
     kernels.set_num_threads(n_threads)
@@ -216,7 +216,7 @@ def test_more_links_than_int32_can_count_train_evolve_and_resume_alike(tmp_path,
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 @pytest.mark.parametrize("batch", [1, 20, 64, 200])
 def test_wide_positions_match_narrow_ones_in_chains_on_threads(monkeypatch, n_threads, batch):
-    monkeypatch.setattr(numba_backend, "_WORK_PER_THREAD", 1)
+    monkeypatch.setattr(numba_launch, "WORK_PER_THREAD", 1)
     x = torch.randn(batch, 24, dtype=torch.float64)
     kernels.set_num_threads(n_threads)
     try:

@@ -7,14 +7,14 @@ from strategies import random_topology
 
 from sparsecore import kernels
 from sparsecore.errors import ConfigError
-from sparsecore.kernels.cpu import backend as numba_backend
+from sparsecore.kernels.cpu import launch as numba_launch
 from sparsecore.kernels.cpu.threads import run_parts
 from sparsecore.ops import sparse_linear
 
 
 @pytest.fixture
 def two_threads(monkeypatch):
-    monkeypatch.setattr(numba_backend, "_WORK_PER_THREAD", 1)
+    monkeypatch.setattr(numba_launch, "WORK_PER_THREAD", 1)
     kernels.set_num_threads(2)
     yield
     kernels.set_num_threads(None)

@@ -1,8 +1,11 @@
+import pickle
+
 import pytest
 import torch
 from torch import nn
 
 from sparsecore.nn import SparseLinear, SparseSequential, find_chains
+from sparsecore.nn.chain import DENSE_LIMIT
 
 
 def sparse(n_in, n_out, **options):
@@ -24,7 +27,7 @@ def test_fusing_changes_nothing(build):
     plain = nn.Sequential(*fused)
     x = torch.randn(32, 8)
     one, other = fused(x), plain(x)
-    assert torch.equal(one, other)
+    torch.testing.assert_close(one, other)
     params = list(fused.parameters())
     for a, b in zip(
         torch.autograd.grad(one.square().sum(), params),
@@ -32,6 +35,31 @@ def test_fusing_changes_nothing(build):
         strict=True,
     ):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_small_dense_head_joins_the_chain():
+    net = SparseSequential(sparse(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    assert net(torch.randn(2, 8)).grad_fn.name().startswith("_SparseChain")
+    wide = SparseSequential(sparse(8, 16), nn.ReLU(), nn.Linear(16, DENSE_LIMIT + 1))
+    assert not wide(torch.randn(2, 8)).grad_fn.name().startswith("_SparseChain")
+
+
+def test_replaced_modules_and_new_hooks_are_noticed():
+    net = SparseSequential(sparse(8, 16), nn.ReLU(), sparse(16, 4))
+    x = torch.randn(2, 8)
+    before = net(x)
+    net[2] = sparse(16, 5)
+    assert net(x).shape == (2, 5)
+    seen = []
+    handle = net[0].register_forward_hook(lambda *args: seen.append(1))
+    net(x)
+    handle.remove()
+    net(x)
+    assert seen == [1]
+    assert before.shape == (2, 4)
+    twin = pickle.loads(pickle.dumps(net))
+    assert torch.equal(twin(x), net(x))
+    assert "_steps" not in net.__getstate__()
 
 
 def test_a_chain_is_one_autograd_node():

@@ -34,11 +34,6 @@ def kept(monkeypatch):
     return calls
 
 
-#: Inside `torch.autograd.Function`, ``ctx.needs_input_grad`` is true for trainable parameters even under `no_grad`.
-KEEPS_UNDER_NO_GRAD = pytest.mark.xfail(reason="sparse_chain asks the backend to keep under no_grad", strict=False)
-
-
-@KEEPS_UNDER_NO_GRAD
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_without_gradients_there_is_no_graph_and_nothing_is_kept(kept, mode):
     model = network().eval()
@@ -130,7 +125,7 @@ assert rise < one_activation, (rise, one_activation)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts KiB on Linux")
-@pytest.mark.parametrize("mode", ["frozen", pytest.param("no_grad", marks=KEEPS_UNDER_NO_GRAD)])
+@pytest.mark.parametrize("mode", ["frozen", "no_grad"])
 def test_activations_inside_a_chain_take_less_room_than_one_of_them_for_all_samples(mode):
     done = subprocess.run([sys.executable, "-c", MEMORY, mode], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-1000:]

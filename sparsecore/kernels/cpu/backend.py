@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from sparsecore._typing import Int64Array
 from sparsecore.kernels.backend import Layer
-from sparsecore.kernels.cpu.chain import (
-    B_DBIAS_IN,
-    B_DVALUES,
-    B_DX,
-    B_DX_PITCH,
-    B_DY,
-    B_DY_PITCH,
-    B_GATE,
-    B_X,
-    B_X_PITCH,
-    BACKWARD_COLUMNS,
-    F_X,
-    F_X_PITCH,
-    F_Y,
-    F_Y_PITCH,
-    FORWARD_COLUMNS,
-    backward_kernel,
-    forward_kernel,
-    pack_kernel,
-    unpack_kernel,
-)
-from sparsecore.kernels.cpu.plan import Plan, plan_batch
-from sparsecore.kernels.cpu.threads import get_num_threads
+from sparsecore.kernels.cpu.launch import Launch, launch_for
+from sparsecore.kernels.cpu.plan import Plan
 
 __all__ = ["NumbaBackend"]
 
-#: Below this many link-samples of work a pass stays on the calling thread: a hand-over costs about 20 µs.
-_WORK_PER_THREAD = 1_000_000
+
+class Pass:
+    """What backward has to know of a forward pass; `spent` once the activations have given way to their gradients."""
+
+    __slots__ = ("launch", "spent")
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch, self.spent = launch, False
+
 
 Grads = tuple[torch.Tensor | None, list[tuple[torch.Tensor, torch.Tensor | None]]]
 
@@ -49,52 +36,31 @@ class NumbaBackend:
     def forward(
         self, x: torch.Tensor, layers: Sequence[Layer], *, keep: bool
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Any]:
-        """Return outputs (B, n_out), what backward needs, and the plan.
+        """Return outputs (B, n_out), what backward needs, and a `Pass`.
 
         Kept are one block with the inputs as tiles and all activations inside the chain, the inputs themselves where
         they were tiles already, and the outputs where they gate. Without `keep`, activations inside the chain take the
-        room of one tile per thread.
+        room of two tiles per thread.
         """
-        plan, n = _plan(x, layers), len(layers)
+        launch = launch_for(x, layers)
+        plan, n = launch.plan, len(layers)
         if plan.batch == 0:
-            return x.new_zeros(0, plan.widths[-1]), (), plan
-        outputs, ready = plan.tiles(n), _is_tile(plan, x)
-        layout = plan.kept if keep else plan.scratch
-        block = torch.empty(layout.n, dtype=plan.dtype)
-        inputs = None if ready or keep else plan.tiles(0)
-        first = x.data_ptr() if ready else block.data_ptr() if inputs is None else inputs.data_ptr()
-        by_output = plan.reuses_values or any(layer.topology.row_order.itemsize == 8 for layer in layers)
-        values, biases = _values(layers, plan, by_output=by_output), [_as(layer.bias, plan.dtype) for layer in layers]
-
-        table = np.empty((plan.n_parts, n, FORWARD_COLUMNS), np.int64)
-        table[:, :, :F_X] = [
-            (
-                layer.topology.n_out,
-                *layer.topology.addresses[2:],
-                value.data_ptr(),
-                0 if bias is None else bias.data_ptr(),
-                layer.relu,
-            )
-            for layer, value, bias in zip(layers, values, biases, strict=True)
-        ]
-        inside = slice(1, None) if keep else slice(None)
-        table[:, 1:, F_X] = table[:, :-1, F_Y] = block.data_ptr() + layout.first[:, inside]
-        table[:, 1:, F_X_PITCH] = table[:, :-1, F_Y_PITCH] = layout.pitch[inside]
-        table[:, 0, F_X], table[:, 0, F_X_PITCH] = first, plan.tile_bytes(0)
-        table[:, -1, F_Y], table[:, -1, F_Y_PITCH] = outputs.data_ptr(), plan.tile_bytes(n)
-        kernel = forward_kernel(plan.lanes, plan.nbytes, 0 if by_output else 4)
-        pack = None if ready else _packer(plan, 0, x, first)
-
-        def launch(part: int, low: int, high: int) -> None:
-            if pack is not None:
-                pack(part, low, high)
-            kernel(table[part], low, high)
-
-        plan.run(launch)
-        y = outputs[0].t() if plan.whole else _unpack(plan, n, outputs)
+            return x.new_zeros(0, plan.widths[-1]), (), Pass(launch)
+        ready = _is_tile(plan, x)
+        outputs = plan.tiles(n)
+        block = torch.empty(plan.kept.n if keep else plan.scratch.n, dtype=plan.dtype)
+        inputs = x if ready else block if keep else plan.tiles(0)
+        tables = launch.forward_keep if keep else launch.forward_once
+        _run_forward(launch, tables, layers, None if ready else x, block, inputs, outputs)
+        y = outputs[0].t() if plan.whole else _unpack(launch, n, outputs)
         if not keep:
-            return y, (), plan
-        return y, (block, *((x,) if ready else ()), *((outputs,) if layers[-1].relu else ())), plan
+            return y, (), None
+        saved = [block]
+        if ready:
+            saved.append(x)
+        if launch.relus[-1]:
+            saved.append(outputs)
+        return y, tuple(saved), Pass(launch)
 
     def backward(
         self,
@@ -105,61 +71,88 @@ class NumbaBackend:
         *,
         input_grad: bool,
     ) -> Grads:
-        """Return all gradients of the chain from one backward sweep."""
-        plan: Plan = notes
+        """Return all gradients of the chain from one backward sweep.
+
+        Gradients of activations take the place of these. A second sweep over the same graph, which torch allows where
+        it was told to retain it, computes them anew.
+        """
+        launch: Launch = notes.launch
+        plan, n = launch.plan, len(layers)
         if plan.batch == 0:
             return _no_samples(grad, layers, input_grad=input_grad)
-        n, gated = len(layers), layers[-1].relu
+        gated = launch.relus[-1]
         block, ready = saved[0], len(saved) == 2 + gated
+        inputs = saved[1] if ready else block
+        if notes.spent:
+            _run_forward(launch, launch.forward_keep, layers, None, block, inputs, plan.tiles(n))
+        notes.spent = True
         gate = saved[-1].data_ptr() if gated else 0
-        scratch = torch.empty(plan.scratch.n, dtype=plan.dtype)
+        sums = torch.empty(launch.n_sums * plan.n_parts, dtype=plan.dtype)
         dy, dx = plan.tiles(n), plan.tiles(0) if input_grad else None
-        sizes = [size for layer in layers for size in (layer.topology.n_links, layer.topology.n_out)]
-        room, sums = plan.sums(sizes)
-        values = _values(layers, plan, by_output=False)
+        source = grad if grad.dtype == plan.dtype else grad.to(plan.dtype)
+        values = [_as(layer.values, plan.dtype) for layer in layers]
+        target, all_sums = dy.data_ptr(), sums.data_ptr()
+        addresses = [block.data_ptr(), inputs.data_ptr(), 0 if dx is None else dx.data_ptr(), target, all_sums]
+        slots = np.array(addresses + [v.data_ptr() for v in values])
+        if plan.n_parts == 1:
+            _pack(launch, n, source, target, 0, plan.n_tiles, gate, all_sums + launch.last_sums[0])
+            launch.backward_kernel(launch.backward[0], slots, 0, plan.n_tiles)
+        else:
 
-        table = np.empty((plan.n_parts, n, BACKWARD_COLUMNS), np.int64)
-        table[:, :, :B_X] = [
-            (layer.topology.n_in, *layer.topology.addresses[:2], value.data_ptr())
-            for layer, value in zip(layers, values, strict=True)
-        ]
-        table[:, :, B_X], table[:, :, B_X_PITCH] = block.data_ptr() + plan.kept.first, plan.kept.pitch
-        if ready:
-            table[:, 0, B_X] = saved[1].data_ptr()
-        table[:, 1:, B_DX] = table[:, :-1, B_DY] = scratch.data_ptr() + plan.scratch.first
-        table[:, 1:, B_DX_PITCH] = table[:, :-1, B_DY_PITCH] = plan.scratch.pitch
-        table[:, 0, B_DX], table[:, 0, B_DX_PITCH] = 0 if dx is None else dx.data_ptr(), plan.tile_bytes(0)
-        table[:, -1, B_DY], table[:, -1, B_DY_PITCH] = dy.data_ptr(), plan.tile_bytes(n)
-        table[:, :, B_DVALUES] = sums[:, ::2]
-        table[:, 0, B_DBIAS_IN], table[:, 1:, B_DBIAS_IN] = 0, sums[:, 1:-1:2]
-        table[:, :, B_GATE] = [False, *(layer.relu for layer in layers[:-1])]
-        kernel = backward_kernel(plan.lanes, plan.nbytes)
-        pack = _packer(plan, n, grad.to(plan.dtype), dy.data_ptr(), gate, sums[:, -1].tolist())
+            def run(part: int, low: int, high: int) -> None:
+                _pack(launch, n, source, target, low, high, gate, all_sums + launch.last_sums[part])
+                launch.backward_kernel(launch.backward[part], slots, low, high)
 
-        def launch(part: int, low: int, high: int) -> None:
-            pack(part, low, high)
-            kernel(table[part], low, high)
-
-        plan.run(launch)
-        parts = plan.added(room)
-        pairs = [
-            (
-                _like(parts[2 * index], layer.values),
-                None if layer.bias is None else _like(parts[2 * index + 1], layer.bias),
-            )
-            for index, layer in enumerate(layers)
-        ]
+            plan.run(run)
+            sums = sums.view(plan.n_parts, -1).sum(0)
+        parts = sums.split_with_sizes(launch.sizes)
+        pairs: list[tuple[torch.Tensor, torch.Tensor | None]] = []
+        for index, layer in enumerate(layers):
+            dvalues, dbias = parts[2 * index], parts[2 * index + 1]
+            if layer.topology is None:
+                dvalues = dvalues.view_as(layer.values)
+            if layer.values.dtype != plan.dtype:
+                dvalues = dvalues.to(layer.values.dtype)
+            if layer.bias is not None and layer.bias.dtype != plan.dtype:
+                dbias = dbias.to(layer.bias.dtype)
+            pairs.append((dvalues, None if layer.bias is None else dbias))
         if dx is None:
             return None, pairs
-        return (dx[0].t() if plan.whole else _unpack(plan, 0, dx)), pairs
+        return (dx[0].t() if plan.whole else _unpack(launch, 0, dx)), pairs
 
 
-def _plan(x: torch.Tensor, layers: Sequence[Layer]) -> Plan:
-    batch, n_links = x.shape[0], 0
+def _run_forward(
+    launch: Launch,
+    tables: Sequence[Int64Array],
+    layers: Sequence[Layer],
+    x: torch.Tensor | None,
+    block: torch.Tensor,
+    inputs: torch.Tensor,
+    outputs: torch.Tensor,
+) -> None:
+    """Run the forward kernel from the tiles in ``inputs``, which are cut out of `x` first if there is one."""
+    plan = launch.plan
+    params = []
     for layer in layers:
-        n_links += layer.topology.n_links
-    parts = max(1, min(get_num_threads(), n_links * batch // _WORK_PER_THREAD))
-    return plan_batch(batch, (x.shape[1], *(layer.topology.n_out for layer in layers)), parts, x.dtype)
+        values, bias = _as(layer.values, plan.dtype), _as(layer.bias, plan.dtype)
+        if launch.by_output and layer.topology is not None:
+            values = torch.from_numpy(values.detach().numpy()[layer.topology.row_order])
+        params += [values, bias]
+    first = inputs.data_ptr()
+    addresses = [block.data_ptr(), first, outputs.data_ptr()]
+    slots = np.array(addresses + [0 if p is None else p.data_ptr() for p in params])
+    if plan.n_parts == 1:
+        if x is not None:
+            _pack(launch, 0, x, first, 0, plan.n_tiles)
+        launch.forward_kernel(tables[0], slots, 0, plan.n_tiles)
+        return
+
+    def run(part: int, low: int, high: int) -> None:
+        if x is not None:
+            _pack(launch, 0, x, first, low, high)
+        launch.forward_kernel(tables[part], slots, low, high)
+
+    plan.run(run)
 
 
 def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
@@ -167,25 +160,20 @@ def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
     return plan.whole and x.stride() == (1, plan.lanes) and x.data_ptr() % 64 == 0
 
 
-def _packer(
-    plan: Plan, index: int, x: torch.Tensor, tiles: int, gate: int = 0, sums: Sequence[int] | None = None
-) -> Callable[[int, int, int], None]:
-    """Return what cuts a part of `x`, (B, features), into tiles; `sums`: addresses of each part's sums."""
-    kernel = pack_kernel(plan.lanes, plan.nbytes)
-    source, strides, batch, features = x.data_ptr(), x.stride(), plan.batch, plan.widths[index]
-
-    def pack(part: int, low: int, high: int) -> None:
-        kernel(source, *strides, batch, features, tiles, gate, sums[part] if sums else 0, low, high)
-
-    pack.source = x  # type: ignore[attr-defined]
-    return pack
+def _pack(
+    launch: Launch, index: int, x: torch.Tensor, tiles: int, low: int, high: int, gate: int = 0, sums: int = 0
+) -> None:
+    """Cut tiles ``low .. high - 1`` of activation `index` out of `x`, (B, features)."""
+    plan = launch.plan
+    launch.pack_kernel(x.data_ptr(), *x.stride(), plan.batch, plan.widths[index], tiles, gate, sums, low, high)
 
 
-def _unpack(plan: Plan, index: int, tiles: torch.Tensor) -> torch.Tensor:
+def _unpack(launch: Launch, index: int, tiles: torch.Tensor) -> torch.Tensor:
     """Return tiles as a row-major (B, features) tensor."""
+    plan, kernel = launch.plan, launch.unpack_kernel
     features = plan.widths[index]
     out = torch.empty((plan.batch, features), dtype=plan.dtype)
-    kernel, source, target = unpack_kernel(plan.lanes, plan.nbytes), tiles.data_ptr(), out.data_ptr()
+    source, target = tiles.data_ptr(), out.data_ptr()
     plan.run(lambda part, low, high: kernel(source, plan.batch, features, target, low, high))
     return out
 
@@ -193,15 +181,7 @@ def _unpack(plan: Plan, index: int, tiles: torch.Tensor) -> torch.Tensor:
 def _no_samples(grad: torch.Tensor, layers: Sequence[Layer], *, input_grad: bool) -> Grads:
     zeros = torch.zeros_like
     pairs = [(zeros(layer.values), None if layer.bias is None else zeros(layer.bias)) for layer in layers]
-    return (grad.new_zeros(0, layers[0].topology.n_in) if input_grad else None), pairs
-
-
-def _values(layers: Sequence[Layer], plan: Plan, *, by_output: bool) -> list[torch.Tensor]:
-    values = [_as(layer.values, plan.dtype) for layer in layers]
-    if not by_output:
-        return values
-    arrays = (value.detach().numpy()[layer.topology.row_order] for value, layer in zip(values, layers, strict=True))
-    return [torch.from_numpy(array) for array in arrays]
+    return (grad.new_zeros(0, layers[0].n_in) if input_grad else None), pairs
 
 
 def _as(tensor: Any, dtype: torch.dtype) -> Any:
@@ -209,7 +189,3 @@ def _as(tensor: Any, dtype: torch.dtype) -> Any:
     if tensor is None or (tensor.dtype == dtype and tensor.is_contiguous()):
         return tensor
     return tensor.detach().to(dtype).contiguous()
-
-
-def _like(grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    return grad if grad.dtype == parameter.dtype else grad.to(parameter.dtype)

@@ -1,9 +1,13 @@
-"""Numba kernels of the training step: a chain of link lists, run tile by tile.
+"""Numba kernels of the training step: a chain of linear layers, run tile by tile.
 
 A *tile* holds `lanes` samples feature-major, ``(features, lanes)``; a batch is a row of tiles. A thread takes whole
-tiles through every layer, so threads never meet inside a pass. All addresses come in a table with one row per layer
-(columns below). Tile ``t`` of an activation starts ``t`` times its pitch (bytes) after its base; a pitch of 0 means
-that one tile's room is used again and again.
+tiles through every layer, so threads never meet inside a pass.
+
+What a kernel works on comes in two arrays. The *table* has one row per layer (columns below) and stays the same as long
+as links and batch size do. The *slots* are addresses that change from call to call; the table names them by number. An
+activation lies at an offset (bytes) from its slot; tile ``t`` starts ``t`` times its pitch (bytes) further on, and a
+pitch of 0 means that one tile's room is used again and again. A layer without link lists (their address is 0) is dense,
+with a row-major weight.
 """
 
 from __future__ import annotations
@@ -20,8 +24,8 @@ from sparsecore.kernels.cpu.simd import (
     fma,
     fold,
     load,
-    load_i32,
     load_i64,
+    load_index,
     load_scalar,
     mul,
     relu,
@@ -40,23 +44,28 @@ __all__ = ["LANES", "backward_kernel", "forward_kernel", "pack_kernel", "unpack_
 #: Tile widths that exist; a batch is cut into tiles of one of them.
 LANES = (4, 8, 16, 32, 64)
 
+#: Bytes of products that wait for their sums: half of a first-level cache.
+WAITING_BYTES = 2**14
 
-# Columns of the forward table, one row per layer.
-F_N_OUT, F_ROW_PTR, F_ROW_COLS, F_ROW_ORDER, F_VALUES, F_BIAS, F_RELU, F_X, F_X_PITCH, F_Y, F_Y_PITCH = range(11)
-FORWARD_COLUMNS = 11
+# Columns of the forward table. VALUES, BIAS, X and Y are slots (an address of 0 in BIAS: none), the AT offsets.
+F_N_OUT, F_N_IN, F_ROW_PTR, F_ROW_COLS, F_ROW_ORDER, F_RELU, F_VALUES, F_BIAS = range(8)
+F_X, F_X_AT, F_X_PITCH, F_Y, F_Y_AT, F_Y_PITCH = range(8, 14)
+FORWARD_COLUMNS = 14
 
-# Columns of the backward table. DX is 0 where no input gradient is wanted; GATE is 1 behind a relu.
-B_N_IN, B_COL_PTR, B_ROWS, B_VALUES, B_X, B_X_PITCH, B_DY, B_DY_PITCH, B_DX, B_DX_PITCH = range(10)
-B_DVALUES, B_DBIAS_IN, B_GATE = range(10, 13)
-BACKWARD_COLUMNS = 13
+# Columns of the backward table. An address of 0 in DX: no input gradient is wanted; GATE is 1 behind a rectifier. SUMS
+# is the slot of all sums over samples; the offset of the bias one layer down is -1 where there is none.
+B_N_OUT, B_N_IN, B_COL_PTR, B_ROWS, B_GATE, B_VALUES = range(6)
+B_X, B_X_AT, B_X_PITCH, B_DY, B_DY_AT, B_DY_PITCH, B_DX, B_DX_AT, B_DX_PITCH = range(6, 15)
+B_SUMS, B_DVALUES_AT, B_DBIAS_AT = range(15, 18)
+BACKWARD_COLUMNS = 18
 
 
 # Each kernel is one function whose closure holds integers alone: numba's cache on disk can tell such functions apart.
 
 
 @cache
-def forward_kernel(lanes: int, nbytes: int, order_bytes: int) -> Any:
-    """Return ``kernel(table, tile_low, tile_high)``: the forward pass of a chain over some tiles.
+def forward_kernel(lanes: int, nbytes: int, index_bytes: int, order_bytes: int) -> Any:
+    """Return ``kernel(table, slots, tile_low, tile_high)``: the forward pass of a chain over some tiles.
 
     Parameters
     ----------
@@ -64,34 +73,68 @@ def forward_kernel(lanes: int, nbytes: int, order_bytes: int) -> Any:
         Tile width, one of `LANES`.
     nbytes : int
         Bytes of a float: 4 or 8.
+    index_bytes : int
+        Bytes of an entry of the neuron lists: 2 or 4.
     order_bytes : int
-        Bytes of an entry of ``Topology.row_order`` (4 or 8), or 0 when the values come in output-major order.
+        Bytes of an entry of the list of positions (2 or 4), or 0 when the values come in output-major order.
     """
     step = lanes * nbytes
 
     @njit(nogil=True, cache=True)  # type: ignore[misc]
-    def forward(table: Any, tile_low: int, tile_high: int) -> None:
+    def forward(table: Any, slots: Any, tile_low: int, tile_high: int) -> None:
         for tile in range(tile_low, tile_high):
             for index in range(table.shape[0]):
                 layer = table[index]
                 row_ptr, row_cols, row_order = layer[F_ROW_PTR], layer[F_ROW_COLS], layer[F_ROW_ORDER]
-                values, bias = layer[F_VALUES], layer[F_BIAS]
-                x = layer[F_X] + tile * layer[F_X_PITCH]
-                y = layer[F_Y] + tile * layer[F_Y_PITCH]
-                for row in range(layer[F_N_OUT]):
+                n_out, n_in, rectified = layer[F_N_OUT], layer[F_N_IN], layer[F_RELU] != 0
+                values, bias = slots[layer[F_VALUES]], slots[layer[F_BIAS]]
+                x = slots[layer[F_X]] + layer[F_X_AT] + tile * layer[F_X_PITCH]
+                y = slots[layer[F_Y]] + layer[F_Y_AT] + tile * layer[F_Y_PITCH]
+                if row_ptr == 0:
+                    for row in range(n_out):
+                        out = zero(lanes, nbytes)
+                        if bias != 0:
+                            out = splat(load_scalar(bias + row * nbytes, nbytes), lanes, nbytes)
+                        store(y + row * step, out)
+                    # Four outputs at a time share the loads of the inputs.
+                    for row in range(0, n_out - n_out % 4, 4):
+                        weight, out = values + row * n_in * nbytes, y + row * step
+                        a, b = load(out, lanes, nbytes), load(out + step, lanes, nbytes)
+                        c, d = load(out + 2 * step, lanes, nbytes), load(out + 3 * step, lanes, nbytes)
+                        for col in range(n_in):
+                            above = load(x + col * step, lanes, nbytes)
+                            at = weight + col * nbytes
+                            a = fma(splat(load_scalar(at, nbytes), lanes, nbytes), above, a)
+                            at += n_in * nbytes
+                            b = fma(splat(load_scalar(at, nbytes), lanes, nbytes), above, b)
+                            at += n_in * nbytes
+                            c = fma(splat(load_scalar(at, nbytes), lanes, nbytes), above, c)
+                            at += n_in * nbytes
+                            d = fma(splat(load_scalar(at, nbytes), lanes, nbytes), above, d)
+                        store(out, a)
+                        store(out + step, b)
+                        store(out + 2 * step, c)
+                        store(out + 3 * step, d)
+                    for row in range(n_out - n_out % 4, n_out):
+                        weight, a = values + row * n_in * nbytes, load(y + row * step, lanes, nbytes)
+                        for col in range(n_in):
+                            value = splat(load_scalar(weight + col * nbytes, nbytes), lanes, nbytes)
+                            a = fma(value, load(x + col * step, lanes, nbytes), a)
+                        store(y + row * step, a)
+                    if rectified:
+                        for row in range(n_out):
+                            store(y + row * step, relu(load(y + row * step, lanes, nbytes)))
+                    continue
+                for row in range(n_out):
                     out = zero(lanes, nbytes)
                     if bias != 0:
                         out = splat(load_scalar(bias + row * nbytes, nbytes), lanes, nbytes)
                     for k in range(load_i64(row_ptr + 8 * row), load_i64(row_ptr + 8 * row + 8)):
-                        if order_bytes == 4:
-                            at = load_i32(row_order + 4 * k)
-                        elif order_bytes == 8:
-                            at = load_i64(row_order + 8 * k)
-                        else:
-                            at = k
+                        at = load_index(row_order + order_bytes * k, order_bytes) if order_bytes > 0 else k
                         value = splat(load_scalar(values + at * nbytes, nbytes), lanes, nbytes)
-                        out = fma(value, load(x + load_i32(row_cols + 4 * k) * step, lanes, nbytes), out)
-                    if layer[F_RELU] != 0:
+                        col = load_index(row_cols + index_bytes * k, index_bytes)
+                        out = fma(value, load(x + col * step, lanes, nbytes), out)
+                    if rectified:
                         out = relu(out)
                     store(y + row * step, out)
 
@@ -99,11 +142,12 @@ def forward_kernel(lanes: int, nbytes: int, order_bytes: int) -> Any:
 
 
 @cache
-def backward_kernel(lanes: int, nbytes: int) -> Any:
-    """Return ``kernel(table, tile_low, tile_high)``: the backward pass of a chain over some tiles.
+def backward_kernel(lanes: int, nbytes: int, index_bytes: int) -> Any:
+    """Return ``kernel(table, slots, tile_low, tile_high)``: the backward pass of a chain over some tiles.
 
     One sweep over the links yields the gradient of values, of inputs and of the biases one layer down. Value and bias
-    gradients are written by the first tile of the call and added to by the others.
+    gradients are written by the first tile of the call and added to by the others. The gradient of an activation may
+    take its place: an input is read for the last time before its gradient is written.
 
     Parameters
     ----------
@@ -111,51 +155,96 @@ def backward_kernel(lanes: int, nbytes: int) -> Any:
         Tile width, one of `LANES`.
     nbytes : int
         Bytes of a float: 4 or 8.
+    index_bytes : int
+        Bytes of an entry of the neuron lists: 2 or 4.
     """
     step, group_bytes, grouped = lanes * nbytes, GROUP * nbytes, lanes >= GROUP
+    waiting = WAITING_BYTES // group_bytes
 
     @njit(nogil=True, cache=True)  # type: ignore[misc]
-    def backward(table: Any, tile_low: int, tile_high: int) -> None:
-        scratch = np.empty(GROUP * group_bytes + 64, np.uint8)
+    def backward(table: Any, slots: Any, tile_low: int, tile_high: int) -> None:
+        scratch = np.empty(waiting * group_bytes + 64, np.uint8)
         products = (scratch.ctypes.data + 63) // 64 * 64
         for tile in range(tile_low, tile_high):
             first = tile == tile_low
             for index in range(table.shape[0] - 1, -1, -1):
                 layer = table[index]
-                col_ptr, rows, values, dvalues = layer[B_COL_PTR], layer[B_ROWS], layer[B_VALUES], layer[B_DVALUES]
-                x = layer[B_X] + tile * layer[B_X_PITCH]
-                dy = layer[B_DY] + tile * layer[B_DY_PITCH]
-                dx = layer[B_DX] + tile * layer[B_DX_PITCH]
-                dbias_in = layer[B_DBIAS_IN]
-                for col in range(layer[B_N_IN]):
-                    inputs = load(x + col * step, lanes, nbytes)
-                    grad = zero(lanes, nbytes)
-                    for k in range(load_i64(col_ptr + 8 * col), load_i64(col_ptr + 8 * col + 8)):
-                        above = load(dy + load_i32(rows + 4 * k) * step, lanes, nbytes)
-                        grad = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, grad)
-                        if grouped:
-                            store(products + k % GROUP * group_bytes, fold(inputs, above))
-                            if k % GROUP == GROUP - 1:
-                                at = dvalues + (k - (GROUP - 1)) * nbytes
+                col_ptr, rows, values = layer[B_COL_PTR], layer[B_ROWS], slots[layer[B_VALUES]]
+                n_out, n_in, gate = layer[B_N_OUT], layer[B_N_IN], layer[B_GATE] != 0
+                x = slots[layer[B_X]] + layer[B_X_AT] + tile * layer[B_X_PITCH]
+                dy = slots[layer[B_DY]] + layer[B_DY_AT] + tile * layer[B_DY_PITCH]
+                wanted = slots[layer[B_DX]] != 0
+                dx = slots[layer[B_DX]] + layer[B_DX_AT] + tile * layer[B_DX_PITCH]
+                dvalues = slots[layer[B_SUMS]] + layer[B_DVALUES_AT]
+                dbias = slots[layer[B_SUMS]] + layer[B_DBIAS_AT] if layer[B_DBIAS_AT] >= 0 else 0
+                if col_ptr == 0:
+                    for low in range(0, n_in, GROUP):
+                        high = min(low + GROUP, n_in)
+                        for row in range(n_out):
+                            above = load(dy + row * step, lanes, nbytes)
+                            at = dvalues + (row * n_in + low) * nbytes
+                            if grouped and high - low == GROUP:
+                                for k in range(GROUP):
+                                    inputs = load(x + (low + k) * step, lanes, nbytes)
+                                    store(products + k * group_bytes, fold(inputs, above))
                                 sums = totals(products, nbytes)
                                 store(at, sums if first else add(sums, load(at, GROUP, nbytes)))
-                        else:
-                            at = dvalues + k * nbytes
-                            part = total(mul(inputs, above))
-                            store_scalar(at, part if first else part + load_scalar(at, nbytes))
-                    if layer[B_DX] != 0:
-                        if layer[B_GATE] != 0:
+                            else:
+                                for k in range(high - low):
+                                    part = total(mul(load(x + (low + k) * step, lanes, nbytes), above))
+                                    part = part if first else part + load_scalar(at + k * nbytes, nbytes)
+                                    store_scalar(at + k * nbytes, part)
+                else:
+                    # Links before `summed` have their gradients; the products of the later ones wait.
+                    summed = 0
+                    n_links = load_i64(col_ptr + 8 * n_in)
+                for col in range(n_in):
+                    inputs = load(x + col * step, lanes, nbytes)
+                    grad = zero(lanes, nbytes)
+                    if col_ptr == 0:
+                        if wanted:
+                            for row in range(n_out):
+                                value = load_scalar(values + (row * n_in + col) * nbytes, nbytes)
+                                above = load(dy + row * step, lanes, nbytes)
+                                grad = fma(splat(value, lanes, nbytes), above, grad)
+                    else:
+                        k, end = load_i64(col_ptr + 8 * col), load_i64(col_ptr + 8 * col + 8)
+                        while k < end:
+                            stop = min(end, summed + waiting)
+                            while k < stop:
+                                above = load(dy + load_index(rows + index_bytes * k, index_bytes) * step, lanes, nbytes)
+                                grad = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, grad)
+                                if grouped:
+                                    store(products + (k - summed) * group_bytes, fold(inputs, above))
+                                else:
+                                    at = dvalues + k * nbytes
+                                    part = total(mul(inputs, above))
+                                    store_scalar(at, part if first else part + load_scalar(at, nbytes))
+                                k += 1
+                            if k == summed + waiting:
+                                if grouped:
+                                    for group in range(0, waiting, GROUP):
+                                        at = dvalues + (summed + group) * nbytes
+                                        sums = totals(products + group * group_bytes, nbytes)
+                                        store(at, sums if first else add(sums, load(at, GROUP, nbytes)))
+                                summed = k
+                    if wanted:
+                        if gate:
                             grad = where_positive(inputs, grad)
                         store(dx + col * step, grad)
-                        if dbias_in != 0:
+                        if dbias != 0:
                             part = total(grad)
-                            at = dbias_in + col * nbytes
+                            at = dbias + col * nbytes
                             store_scalar(at, part if first else part + load_scalar(at, nbytes))
-                if grouped:
-                    n_links = load_i64(col_ptr + 8 * layer[B_N_IN])
-                    for k in range(n_links - n_links % GROUP, n_links):
-                        at = dvalues + k * nbytes
-                        part = total(load(products + k % GROUP * group_bytes, GROUP, nbytes))
+                if grouped and col_ptr != 0:
+                    left = n_links - summed
+                    for group in range(0, left - left % GROUP, GROUP):
+                        at = dvalues + (summed + group) * nbytes
+                        sums = totals(products + group * group_bytes, nbytes)
+                        store(at, sums if first else add(sums, load(at, GROUP, nbytes)))
+                    for k in range(left - left % GROUP, left):
+                        at = dvalues + (summed + k) * nbytes
+                        part = total(load(products + k * group_bytes, GROUP, nbytes))
                         store_scalar(at, part if first else part + load_scalar(at, nbytes))
 
     return backward

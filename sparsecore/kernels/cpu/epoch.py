@@ -57,21 +57,23 @@ def momentum_step(value: Any, grad: Any, velocity: Any, rate: Any, momentum: Any
 
 
 @cache
-def epoch_kernel(lanes: int) -> Any:
+def epoch_kernel(lanes: int, index_bytes: int) -> Any:
     """Return the kernel that runs consecutive steps on float32 data.
 
-    ``kernel(x, classes, order, batch, rates, momentum, decay, forward, backward, tiles, scores, grad, params, grads,
-    velocities)``: samples ``order`` in batches; one rate per step; the tables of the chain; ``tiles`` the inputs as
+    ``kernel(x, classes, order, batch, rates, momentum, decay, forward, backward, slots, tiles, scores, grad, params,
+    grads, velocities)``: samples ``order`` in batches; one rate per step; tables of the chain, which share the
+    ``slots``; ``tiles`` the inputs as
     tiles, (n_tiles, features, lanes); ``scores`` and ``grad`` the outputs and their gradient as tiles; ``params``,
     ``grads`` and ``velocities`` all parameters one behind the other, the biases of the last layer at the end. Returns
     the summed loss.
     """
-    run_forward, run_backward, pack = forward_kernel(lanes, 4, 4), backward_kernel(lanes, 4), pack_kernel(lanes, 4)
+    run_forward = forward_kernel(lanes, 4, index_bytes, index_bytes)
+    run_backward, pack = backward_kernel(lanes, 4, index_bytes), pack_kernel(lanes, 4)
 
     @njit(nogil=True, error_model="numpy")  # type: ignore[misc]
     def epoch(
         x: Any, classes: Any, order: Any, batch: int, rates: Any, momentum: Any, decay: Any, forward: Any,
-        backward: Any, tiles: Any, scores: Any, grad: Any, params: Any, grads: Any, velocities: Any,
+        backward: Any, slots: Any, tiles: Any, scores: Any, grad: Any, params: Any, grads: Any, velocities: Any,
     ) -> float:  # fmt: skip
         features, n_classes = x.shape[1], scores.shape[1]
         rows = np.empty((batch, features), np.float32)
@@ -85,9 +87,9 @@ def epoch_kernel(lanes: int) -> Any:
                 chosen[k] = classes[order[low + k]]
             used = (live + lanes - 1) // lanes
             pack(rows.ctypes.data, features, 1, live, features, tiles.ctypes.data, 0, 0, 0, used)
-            run_forward(forward, 0, used)
+            run_forward(forward, slots, 0, used)
             losses += softmax_gradient(scores[:used], chosen, grad, grads[grads.size - n_classes :], live)
-            run_backward(backward, 0, used)
+            run_backward(backward, slots, 0, used)
             momentum_step(params, grads, velocities, rates[step], momentum, decay)
         return losses
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -103,20 +103,25 @@ class Plan:
     @cached_property
     def kept(self) -> Block:
         """Layout of all activations but the outputs, of all samples."""
-        return self._block(range(len(self.widths) - 1), whole=True)
+        sizes = self._bytes(range(len(self.widths) - 1))
+        padded = -(-sizes * self.n_tiles // _ALIGNMENT) * _ALIGNMENT
+        starts = np.tile(np.cumsum(padded) - padded, (self.n_parts, 1))
+        return Block(int(padded.sum()) // self.nbytes, starts, sizes)
 
     @cached_property
     def scratch(self) -> Block:
-        """Layout of the activations inside the chain, one tile per part; the inputs and outputs lie elsewhere."""
-        return self._block(range(1, len(self.widths) - 1), whole=False)
+        """Layout of the activations inside the chain, one tile per part, of which neighbours exist at the same time.
 
-    def _block(self, indices: range, *, whole: bool) -> Block:
-        sizes = np.array([self.tile_bytes(index) for index in indices], np.int64)
-        copies = self.n_tiles if whole else self.n_parts
-        padded = [-(-int(size) * copies // _ALIGNMENT) * _ALIGNMENT for size in sizes]
-        starts = np.array(list(accumulate(padded, initial=0))[: len(padded)], np.int64)
-        own = np.arange(self.n_parts)[:, None] * (0 if whole else sizes)
-        return Block(sum(padded) // self.nbytes, starts + own, sizes if whole else np.zeros_like(sizes))
+        They take turns between two places. The inputs and outputs of the chain lie elsewhere.
+        """
+        sizes = self._bytes(range(1, len(self.widths) - 1))
+        places = [int(-(-sizes[place::2].max(initial=0) // _ALIGNMENT) * _ALIGNMENT) for place in (0, 1)]
+        starts = np.resize([0, places[0]], sizes.size)
+        own = np.arange(self.n_parts)[:, None] * sum(places)
+        return Block(self.n_parts * sum(places) // self.nbytes, starts + own, np.zeros_like(sizes))
+
+    def _bytes(self, indices: range) -> Int64Array:
+        return np.array([self.tile_bytes(index) for index in indices], np.int64)
 
     def run(self, launch: Callable[[int, int, int], None]) -> None:
         """Call ``launch(part, tile_low, tile_high)`` for every part, on as many threads."""
@@ -128,17 +133,6 @@ class Plan:
             return lambda: launch(part, *self.ranges[part])
 
         run_parts([bind(part) for part in range(self.n_parts)])
-
-    def sums(self, sizes: Sequence[int]) -> tuple[list[torch.Tensor], Int64Array]:
-        """Return room for sums over samples, (size,) for one part, else (n_parts, size), and each part's addresses."""
-        parts = self.n_parts
-        room = [torch.empty(size if parts == 1 else (parts, size), dtype=self.dtype) for size in sizes]
-        first = np.array([tensor.data_ptr() for tensor in room], np.int64)
-        return room, first + np.arange(parts)[:, None] * (np.array(sizes, np.int64) * self.nbytes)
-
-    def added(self, room: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the sums over all parts."""
-        return [tensor if self.n_parts == 1 else tensor.sum(0) for tensor in room]
 
 
 @lru_cache(maxsize=1024)

@@ -22,6 +22,7 @@ __all__ = [
     "load",
     "load_i32",
     "load_i64",
+    "load_index",
     "load_scalar",
     "mul",
     "relu",
@@ -322,3 +323,14 @@ def load_i64(typingctx: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
     """Return the int64 at `address`."""
     signature: tuple[Any, Callable[..., Any]] = _load_integer(64)(typingctx, address)
     return signature
+
+
+@intrinsic(prefer_literal=True)
+def load_index(typingctx: Any, address: Any, nbytes: Any) -> tuple[Any, Callable[..., Any]]:
+    """Return the non-negative integer of `nbytes` bytes (2, 4 or 8) at `address` as int64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number = builder.load(_pointer(builder, args[0], ir.IntType(8 * nbytes.literal_value)))
+        return number if nbytes.literal_value == 8 else builder.zext(number, ir.IntType(64))
+
+    return types.int64(types.int64, nbytes), codegen

@@ -1,0 +1,198 @@
+"""Launch plans: the tables of a chain's passes, made once for a batch size and used until the links change."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from sparsecore._typing import Int64Array
+from sparsecore.kernels.backend import Layer
+from sparsecore.kernels.cpu import chain as columns
+from sparsecore.kernels.cpu.plan import Plan, plan_batch
+from sparsecore.kernels.cpu.threads import get_num_threads
+from sparsecore.storage import Topology
+
+__all__ = ["Launch", "backward_tables", "forward_tables", "index_bytes", "launch_for"]
+
+#: Below this many link-samples of work a pass stays on the calling thread: handing over costs about 100 µs in all.
+WORK_PER_THREAD = 3_000_000
+
+#: Launches kept for one chain; batches of more sizes make room for each other.
+LAUNCHES_KEPT = 16
+
+# Slots of a forward pass, then values and bias of every layer; slots of a backward pass, then values of every layer.
+F_BLOCK, F_FIRST, F_OUTPUTS, F_PARAMS = range(4)
+B_BLOCK, B_FIRST, B_INPUT_GRAD, B_OUTPUT_GRAD, B_SUM, B_PARAMS = range(6)
+
+#: ``(n_out, n_in, topology or None, rectified)`` of a layer.
+Form = tuple[int, int, Topology | None, bool]
+
+
+def index_bytes(forms: Sequence[Form]) -> int:
+    """Return the bytes of neuron ids in the lists of a chain: 2 where those of all its layers are narrow, else 4."""
+    return 4 if any(t is not None and t.narrow is None for _, _, t, _ in forms) else 2
+
+
+def _addresses(topology: Topology, narrow: bool) -> tuple[int, ...]:
+    return topology.narrow_addresses if narrow else topology.addresses
+
+
+def forward_tables(forms: Sequence[Form], n_parts: int) -> Int64Array:
+    """Return tables, int64, (n_parts, n_layers, columns), that say nothing yet of where activations lie.
+
+    Values and bias of layer i are slots ``F_PARAMS + 2 i`` and the one after.
+    """
+    table = np.zeros((n_parts, len(forms), columns.FORWARD_COLUMNS), np.int64)
+    narrow = index_bytes(forms) == 2
+    table[:, :, : columns.F_X] = [
+        (n_out, n_in, *((0, 0, 0) if t is None else _addresses(t, narrow)[2:]), relu, at, at + 1)
+        for at, (n_out, n_in, t, relu) in zip(range(F_PARAMS, F_PARAMS + 2 * len(forms), 2), forms, strict=True)
+    ]
+    return table
+
+
+def backward_tables(forms: Sequence[Form], n_parts: int) -> Int64Array:
+    """Return tables as `forward_tables` does; values of layer i are slot ``B_PARAMS + i``, sums are ``B_SUM``."""
+    table = np.zeros((n_parts, len(forms), columns.BACKWARD_COLUMNS), np.int64)
+    narrow = index_bytes(forms) == 2
+    gates = [False, *(relu for _, _, _, relu in forms[:-1])]
+    table[:, :, : columns.B_X] = [
+        (n_out, n_in, *((0, 0) if t is None else _addresses(t, narrow)[:2]), gate, B_PARAMS + k)
+        for k, ((n_out, n_in, t, _), gate) in enumerate(zip(forms, gates, strict=True))
+    ]
+    table[:, :, columns.B_SUMS] = B_SUM
+    return table
+
+
+class Launch:
+    """How a batch of one size runs through one chain.
+
+    Parameters
+    ----------
+    plan : Plan
+        The cut of the batch.
+    forms : sequence of tuple
+        ``(n_out, n_in, topology or None, rectified)`` of every layer.
+    """
+
+    def __init__(self, plan: Plan, forms: Sequence[Form]) -> None:
+        self.plan = plan
+        self.relus = [relu for _, _, _, relu in forms]
+        self.index_bytes = index_bytes(forms)
+        wide = any(t is not None and t.row_order.itemsize == 8 for _, _, t, _ in forms)
+        self.by_output = plan.reuses_values or wide
+        counts = [n for n_out, n_in, t, _ in forms for n in (n_out * n_in if t is None else t.n_links, n_out)]
+        #: Sizes of all sums over samples: values and bias of every layer.
+        self.sizes = counts
+        self.n_sums = sum(counts)
+        # The first topology is what the cache of launches hangs on: holding it here would keep both alive for ever.
+        self._others = [t for _, _, t, _ in forms[1:]]
+        self._forward, self._backward = forward_tables(forms, plan.n_parts), backward_tables(forms, plan.n_parts)
+
+    def _sums_at(self) -> Int64Array:
+        """Return the byte offset of every sum of every part, int64, (n_parts, 2 * n_layers)."""
+        starts = np.cumsum([0, *self.sizes[:-1]])
+        return (np.arange(self.plan.n_parts)[:, None] * self.n_sums + starts) * self.plan.nbytes
+
+    @cached_property
+    def last_sums(self) -> list[int]:
+        """Byte offset of the bias sums of the last layer, for every part."""
+        offsets: list[int] = self._sums_at()[:, -1].tolist()
+        return offsets
+
+    @cached_property
+    def forward_keep(self) -> list[Int64Array]:
+        """Table of every part for a forward pass that keeps its activations."""
+        return self._forward_for(self.plan.kept.first[:, 1:], self.plan.kept.pitch[1:])
+
+    @cached_property
+    def forward_once(self) -> list[Int64Array]:
+        """Table of every part for a forward pass that forgets its activations."""
+        return self._forward_for(self.plan.scratch.first, self.plan.scratch.pitch)
+
+    def _forward_for(self, inside: Int64Array, pitch: Int64Array) -> list[Int64Array]:
+        plan, table, c = self.plan, self._forward.copy(), columns
+        table[:, :, c.F_X] = table[:, :, c.F_Y] = F_BLOCK
+        table[:, 1:, c.F_X_AT] = table[:, :-1, c.F_Y_AT] = inside
+        table[:, 1:, c.F_X_PITCH] = table[:, :-1, c.F_Y_PITCH] = pitch
+        table[:, 0, c.F_X], table[:, 0, c.F_X_PITCH] = F_FIRST, plan.tile_bytes(0)
+        table[:, -1, c.F_Y], table[:, -1, c.F_Y_PITCH] = F_OUTPUTS, plan.tile_bytes(len(plan.widths) - 1)
+        return list(table)
+
+    @cached_property
+    def backward(self) -> list[Int64Array]:
+        """Table of every part for the backward pass, which puts gradients in the place of the activations."""
+        plan, table, c = self.plan, self._backward.copy(), columns
+        sums = self._sums_at()
+        table[:, :, c.B_X], table[:, 0, c.B_X] = B_BLOCK, B_FIRST
+        table[:, :, c.B_X_AT], table[:, :, c.B_X_PITCH] = plan.kept.first, plan.kept.pitch
+        table[:, :, c.B_DY], table[:, -1, c.B_DY] = B_BLOCK, B_OUTPUT_GRAD
+        table[:, :, c.B_DX], table[:, 0, c.B_DX] = B_BLOCK, B_INPUT_GRAD
+        table[:, 1:, c.B_DX_AT] = table[:, :-1, c.B_DY_AT] = plan.kept.first[:, 1:]
+        table[:, 1:, c.B_DX_PITCH] = table[:, :-1, c.B_DY_PITCH] = plan.kept.pitch[1:]
+        table[:, 0, c.B_DX_PITCH] = plan.tile_bytes(0)
+        table[:, -1, c.B_DY_PITCH] = plan.tile_bytes(len(plan.widths) - 1)
+        table[:, :, c.B_DVALUES_AT] = sums[:, ::2]
+        table[:, 0, c.B_DBIAS_AT], table[:, 1:, c.B_DBIAS_AT] = -1, sums[:, 1:-1:2]
+        return list(table)
+
+    @cached_property
+    def forward_kernel(self) -> Any:
+        """``kernel(table, slots, tile_low, tile_high)``."""
+        return columns.forward_kernel(
+            self.plan.lanes, self.plan.nbytes, self.index_bytes, 0 if self.by_output else self.index_bytes
+        )
+
+    @cached_property
+    def backward_kernel(self) -> Any:
+        """``kernel(table, slots, tile_low, tile_high)``."""
+        return columns.backward_kernel(self.plan.lanes, self.plan.nbytes, self.index_bytes)
+
+    @cached_property
+    def pack_kernel(self) -> Any:
+        """Cuts a batch into tiles."""
+        return columns.pack_kernel(self.plan.lanes, self.plan.nbytes)
+
+    @cached_property
+    def unpack_kernel(self) -> Any:
+        """Puts tiles together."""
+        return columns.unpack_kernel(self.plan.lanes, self.plan.nbytes)
+
+
+_launches: dict[int, dict[tuple[Any, ...], Launch]] = {}
+
+
+def launch_for(x: torch.Tensor, layers: Sequence[Layer]) -> Launch:
+    """Return the launch of `x`, (B, n_in), through a chain; made on the first call for these links and this batch."""
+    # Topologies are told apart by identity: those of a launch live as long as it does, and it no longer than the first.
+    key = (
+        *x.shape,
+        x.dtype,
+        get_num_threads(),
+        *[(id(la.topology) if la.topology is not None else la.values.shape, la.relu) for la in layers],
+    )
+    anchor = layers[0].topology
+    if anchor is None:
+        return _new_launch(x, layers)
+    known = _launches.get(id(anchor))
+    if known is None:
+        known = _launches[id(anchor)] = {}
+        weakref.finalize(anchor, _launches.pop, id(anchor), None).atexit = False
+    launch = known.get(key)
+    if launch is None:
+        if len(known) >= LAUNCHES_KEPT:
+            known.clear()
+        launch = known[key] = _new_launch(x, layers)
+    return launch
+
+
+def _new_launch(x: torch.Tensor, layers: Sequence[Layer]) -> Launch:
+    forms = [(layer.n_out, layer.n_in, layer.topology, layer.relu) for layer in layers]
+    work = x.shape[0] * sum(layer.values.numel() for layer in layers)
+    n_parts = max(1, min(get_num_threads(), work // WORK_PER_THREAD))
+    return Launch(plan_batch(x.shape[0], (x.shape[1], *(n_out for n_out, _, _, _ in forms)), n_parts, x.dtype), forms)
