@@ -1,0 +1,135 @@
+"""Credit-assignment paths: the chains of links from inputs to outputs, counted without listing them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsecore._typing import Float64Array
+from sparsecore.errors import check_fraction
+from sparsecore.metrics.network import Layers, as_layers
+from sparsecore.storage import Topology
+from sparsecore.storage.convert import to_scipy
+
+__all__ = ["CreditPaths", "credit_paths", "hub_share"]
+
+
+@dataclass(frozen=True, eq=False)
+class CreditPaths:
+    """Chains of links from an input neuron of a chain to an output neuron.
+
+    Attributes
+    ----------
+    log10_count : float
+        Decimal logarithm of their number; ``-inf`` where there is none.
+    shares : tuple of array, float64, (n,)
+        For every neuron layer, the inputs first: share of the chains that pass each neuron. Every chain passes one
+        neuron of each layer, so each array adds up to 1 (or is 0 where there is no chain).
+    """
+
+    log10_count: float
+    shares: tuple[Float64Array, ...]
+
+    @property
+    def count(self) -> float:
+        """Number of chains; ``inf`` where a float cannot hold it."""
+        return 10.0**self.log10_count if self.log10_count < 308 else math.inf
+
+
+def credit_paths(layers: Layers) -> CreditPaths:
+    """Return the number of input-to-output chains of links, and the share of them that passes each neuron.
+
+    Parameters
+    ----------
+    layers : Topology or sequence of Topology
+        One layer, or the layers of a chain.
+
+    Returns
+    -------
+    CreditPaths
+
+    Raises
+    ------
+    ShapeError
+        If neighbouring layers do not share their neurons.
+
+    Notes
+    -----
+    One product of the adjacency of each layer with a vector of counts forwards, one backwards; the vectors are scaled
+    to a largest entry of 1 and the scale is kept as a logarithm, so nothing overflows. O(links + neurons). Source:
+    Schmidhuber, "Deep learning in neural networks: an overview" (Neural Networks 61, 2015), for the term.
+
+    Examples
+    --------
+    >>> round(credit_paths([Topology.full((4, 3)), Topology.full((2, 4))]).count)
+    24
+    """
+    chain = as_layers(layers)
+    matrices = [to_scipy(topology, np.ones(topology.n_links)) for topology in chain]
+    ahead, exponent = _counts(chain[0].n_in, matrices)
+    back, _ = _counts(chain[-1].n_out, [matrix.T for matrix in reversed(matrices)])
+    shares = []
+    for first, second in zip(ahead, reversed(back), strict=True):
+        through = first * second
+        total = through.sum()
+        shares.append(through / total if total > 0 else through)
+    ends = ahead[-1].sum()
+    return CreditPaths(math.log10(ends) + exponent if ends > 0 else -math.inf, tuple(shares))
+
+
+def hub_share(layers: Layers, fraction: float = 0.1) -> list[float]:
+    """Return for every neuron layer the share of credit-assignment paths that pass its hubs.
+
+    Parameters
+    ----------
+    layers : Topology or sequence of Topology
+        One layer, or the layers of a chain.
+    fraction : float
+        Hubs are this fraction of the neurons of a layer, rounded up: those with most links on both sides; among equal
+        degrees those that more paths pass.
+
+    Returns
+    -------
+    list of float
+        Shares in [0, 1], the inputs first. Where all neurons are alike, the share is the fraction itself.
+
+    Raises
+    ------
+    ConfigError
+        If `fraction` is not in (0, 1].
+
+    Examples
+    --------
+    >>> star = Topology.from_coo([0, 0, 0, 1], [0, 1, 2, 3], shape=(2, 4))
+    >>> hub_share(star, fraction=0.5)
+    [0.5, 0.75]
+    """
+    check_fraction("fraction", fraction, "the fraction of neurons of a layer that are hubs", open_low=True)
+    chain = as_layers(layers)
+    degrees = [chain[0].in_degrees, *(below.out_degrees + above.in_degrees for below, above in _pairs(chain))]
+    degrees.append(chain[-1].out_degrees)
+    result = []
+    for degree, share in zip(degrees, credit_paths(chain).shares, strict=True):
+        hubs = np.lexsort((-share, -degree))[: math.ceil(fraction * degree.size)]
+        result.append(min(1.0, float(share[hubs].sum())))
+    return result
+
+
+def _pairs(chain: Sequence[Topology]) -> list[tuple[Topology, Topology]]:
+    return list(zip(chain[:-1], chain[1:], strict=True))
+
+
+def _counts(n: int, matrices: Sequence[object]) -> tuple[list[Float64Array], float]:
+    """Return chains that end at each neuron, layer by layer, each over a scale, and log10 of the last scale."""
+    counts, exponent = [np.ones(n)], 0.0
+    for matrix in matrices:
+        vector: Float64Array = matrix @ counts[-1]  # type: ignore[operator]
+        largest = float(vector.max(initial=0.0))
+        if largest > 0:
+            vector = vector / largest
+            exponent += math.log10(largest)
+        counts.append(vector)
+    return counts, exponent
