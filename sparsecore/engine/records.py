@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparsecore.errors import CheckpointError
+from sparsecore.metrics.training import area_across_epochs
 
 __all__ = ["EpochRecord", "Summary", "area_across_epochs", "summarize"]
 
@@ -148,23 +149,6 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as plain values."""
         return dataclasses.asdict(self)
-
-
-def area_across_epochs(accuracies: Sequence[float]) -> float:
-    """Return the area under accuracy across epochs (AAE), scaled so that a constant curve gives its own value.
-
-    Trapezoids over epochs, divided by their number less one. Source: Zhang et al. (ICLR 2024), the measure of learning
-    speed.
-
-    Examples
-    --------
-    >>> area_across_epochs([0.5, 1.0, 1.0])
-    0.875
-    """
-    if len(accuracies) < 2:
-        return float(accuracies[0]) if accuracies else 0.0
-    inner = sum(accuracies[1:-1]) + (accuracies[0] + accuracies[-1]) / 2
-    return inner / (len(accuracies) - 1)
 
 
 def summarize(records: Sequence[EpochRecord], *, weight_bytes: int, index_bytes: int, state_bytes: int) -> Summary:

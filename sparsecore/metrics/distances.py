@@ -85,14 +85,9 @@ def characteristic_path_length(layers: Layers, *, max_sources: int = 1024, seed:
     if n > max_sources:
         sources = np.sort(np.random.default_rng(seed).choice(n, max_sources, replace=False))
     height = max(1, _BLOCK // n)
-    means = np.concatenate(
-        [
-            csgraph.dijkstra(adjacency, directed=False, unweighted=True, indices=sources[low : low + height]).sum(
-                axis=1
-            )
-            for low in range(0, sources.size, height)
-        ]
-    ) / (n - 1)
-    left_out = (n - sources.size) / max(1, n - 1)
+    blocks = (sources[low : low + height] for low in range(0, sources.size, height))
+    sums = [csgraph.dijkstra(adjacency, directed=False, unweighted=True, indices=block).sum(axis=1) for block in blocks]
+    means = np.concatenate(sums) / (n - 1)
+    left_out = 1 - sources.size / n
     error = float(np.std(means, ddof=1) * np.sqrt(left_out / sources.size)) if sources.size > 1 else 0.0
     return PathLength(float(means.mean()), error, int(sources.size), int(n))

@@ -42,8 +42,8 @@ class Angles:
 def repulsion_attraction(layers: Layers) -> Float64Array:
     """Return the RA1 weight of every link, float64, (n_links,): how far apart its ends should lie.
 
-    ``(d_i + d_j + d_i d_j) / (1 + CN_ij)`` with degrees d and CN common neighbours. Between the neuron layers of a chain
-    there are no triangles, so CN is 0 for every link.
+    ``(d_i + d_j + d_i d_j) / (1 + CN_ij)`` with degrees d and CN common neighbours. Between the neuron layers of a
+    chain there are no triangles, so CN is 0 for every link.
 
     Notes
     -----

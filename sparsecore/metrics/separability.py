@@ -69,9 +69,9 @@ def separability_of(angles: ArrayLike, labels: ArrayLike, *, shuffles: int = 100
 
     Notes
     -----
-    Source: Muscoloni and Cannistraci, "Angular separability of data clusters or network communities in geometrical space
-    and its relevance to hyperbolic embedding" (arXiv:1907.00025, 2019), two dimensions, worst case by shuffles. The
-    index shrinks with the number of shuffles, since the worst of more is worse: compare at equal numbers.
+    Source: Muscoloni and Cannistraci, "Angular separability of data clusters or network communities in geometrical
+    space and its relevance to hyperbolic embedding" (arXiv:1907.00025, 2019), two dimensions, worst case by shuffles.
+    The index grows with the number of shuffles, since the worst of more is worse: compare at equal numbers.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def angular_separability(
 
 
 def _mistakes(around: Int64Array, sizes: Int64Array, ends: Int64Array) -> int:
-    """Return the points of other groups inside the reach of each group, over all groups; `around` is in circle order."""
+    """Return the points inside the reach of another group, over all groups; `around` is in circle order."""
     place = np.argsort(around, kind="stable")
     starts = ends - sizes
     gaps: Float64Array = np.empty(place.size)

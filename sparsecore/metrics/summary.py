@@ -95,15 +95,11 @@ def measure_network(layers: Layers, *, seed: int = 0) -> list[Measure]:
         found = characteristic_path_length(layers, seed=seed)
         share = found.n_nodes / network.n_nodes
         how = "all pairs" if found.exact else f"± {found.standard_error:.3f}, {found.n_sources} sources"
-        return Measure(
-            "characteristic path length", found.mean, f"{how}; giant component of {share:.0%} of all neurons"
-        )
+        return Measure("characteristic path length", found.mean, f"{how}; giant component: {share:.0%} of neurons")
 
     def exponent() -> Measure:
         law = degree_power_law(layers)
-        note = (
-            f"± {law.standard_error:.2f}; {law.n_tail} degrees from {law.x_min} on, KS distance {law.ks_distance:.3f}"
-        )
+        note = f"± {law.standard_error:.2f}; {law.n_tail} degrees from {law.x_min} on, KS {law.ks_distance:.3f}"
         return Measure("degree exponent γ", law.gamma, note)
 
     def modules() -> Measure:

@@ -21,10 +21,9 @@ def by_eigenvectors(chain, removed):
     kept, gone, candidate = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n), bool)
     for matrix, flags in ((kept, ~removed), (gone, removed)):
         matrix[above[flags], below[flags]] = matrix[below[flags], above[flags]] = 1
+    edges = network.starts
     for layer in range(len(chain)):
-        candidate[
-            network.starts[layer + 1] : network.starts[layer + 2], network.starts[layer] : network.starts[layer + 1]
-        ] = 1
+        candidate[edges[layer + 1] : edges[layer + 2], edges[layer] : edges[layer + 1]] = 1
     values, vectors = np.linalg.eigh(kept)
     rebuilt = np.zeros((n, n))
     for value in np.unique(values.round(8)):

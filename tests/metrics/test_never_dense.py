@@ -3,6 +3,7 @@ from __future__ import annotations
 import tracemalloc
 from functools import partial
 
+import numpy as np
 import pytest
 
 from sparsecore import metrics
@@ -23,7 +24,7 @@ SHAPE, DENSITY = (20_000, 5_000), 0.0005
         metrics.find_communities,
         partial(metrics.characteristic_path_length, max_sources=64),
         partial(metrics.structural_consistency, repeats=1, rank=4),
-        partial(metrics.angular_separability, max_landmarks=128, shuffles=10),
+        partial(metrics.angular_separability, labels=np.arange(25_000) % 3, max_landmarks=128, shuffles=10),
     ],
     ids=lambda measure: getattr(measure, "func", measure).__name__,
 )
