@@ -14,6 +14,7 @@ from sparsecore.cli import demo as demo_runs
 from sparsecore.cli import doctor as checks
 from sparsecore.cli import rule as parts
 from sparsecore.cli.export import export
+from sparsecore.cli.measures import show_measures
 from sparsecore.cli.plots import plot_runs
 from sparsecore.cli.progress import RunProgress
 from sparsecore.cli.screen import console, percent
@@ -192,6 +193,9 @@ def resume(
 def inspect(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
     plots: Annotated[bool, typer.Option("--plots", help="Write PNG pictures to RUN/plots.")] = False,
+    measures: Annotated[
+        bool, typer.Option("--measures", help="Measure the network: communities, distances, degrees, ...; seconds.")
+    ] = False,
 ) -> None:
     """Show configuration, layers, last epoch and summary of a run."""
     folder = RunFolder(run)
@@ -208,6 +212,8 @@ def inspect(
         console.print(f"The run has not ended. Go on with: sparsecore resume {run}", markup=False)
     else:
         _show_summary(folder, done)
+    if measures:
+        show_measures(folder)
     if plots:
         if not records:
             raise ConfigError(f"Expected at least one finished epoch for pictures of {run}. Got none.")

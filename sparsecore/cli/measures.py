@@ -1,0 +1,83 @@
+"""Measures of the network of a run, before and after training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from sparsecore import metrics
+from sparsecore.cli.screen import console, percent
+from sparsecore.errors import ConfigError
+from sparsecore.io import RunFolder
+from sparsecore.storage import Topology
+
+__all__ = ["show_measures"]
+
+
+def show_measures(folder: RunFolder) -> None:
+    """Print measures of every chain of sparse layers before training, and of the latest links.
+
+    Raises
+    ------
+    ConfigError
+        If the run has no sparse layer.
+    """
+    times = {"before training": folder.topologies("before"), **_latest(folder)}
+    times = {when: layers for when, layers in times.items() if layers}
+    if not times:
+        raise ConfigError(f"Expected sparse layers in {folder.path}. Got a dense model. It has no links to measure.")
+    grouped = {when: metrics.chains_of(layers) for when, layers in times.items()}
+    for index, chain in enumerate(next(iter(grouped.values()))):
+        found = {when: list(chains[index].values()) for when, chains in grouped.items()}
+        title = chain_name(list(chain))
+        console.print(_network_table(found, f"{title}: measures of the network"))
+        console.print(_layer_table(found, f"{title}: neurons, layer by layer"))
+    first, last = next(iter(times.values())), list(times.values())[-1]
+    if len(times) > 1:
+        kept = metrics.link_overlap(list(first.values()), list(last.values()))
+        console.print(f"{percent(kept, 1)} of the latest links are there since before training.")
+
+
+def chain_name(names: Sequence[str]) -> str:
+    """Return the names of the layers of a chain, shortened to the first and the last."""
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def _latest(folder: RunFolder) -> dict[str, Mapping[str, Topology]]:
+    """Return the links after training, or those of the last checkpoint of a run that has not ended."""
+    after = folder.topologies("after")
+    if after or not folder.checkpoint_path.is_file():
+        return {"after training": after}
+    state = folder.state()
+    held = {}
+    for name, topology in folder.topologies("before").items():
+        lists = (state["model"][f"{name}.{part}"].numpy() for part in ("col_ptr", "rows"))
+        held[name] = Topology(topology.shape, *lists)
+    return {f"after epoch {len(state['records'])}": held}
+
+
+def _network_table(found: Mapping[str, Sequence[Topology]], title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("measure")
+    for when in found:
+        table.add_column(when, justify="right")
+    table.add_column(f"how ({list(found)[-1]})")
+    columns = [metrics.measure_network(layers) for layers in found.values()]
+    for row in zip(*columns, strict=True):
+        table.add_row(row[0].name, *("-" if each.value is None else f"{each.value:.4g}" for each in row), row[-1].note)
+    return table
+
+
+def _layer_table(found: Mapping[str, Sequence[Topology]], title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for head in ("layer", "neurons"):
+        table.add_column(head, justify="right")
+    for when in found:
+        table.add_column(f"active {when}", justify="right")
+        table.add_column(f"paths via top 10% hubs {when}", justify="right")
+    columns = [metrics.measure_layers(layers) for layers in found.values()]
+    for index, row in enumerate(zip(*columns, strict=True)):
+        shares = [percent(value, 1) for _, active, hubs in row for value in (active, hubs)]
+        table.add_row("input" if index == 0 else str(index), f"{row[0][0]:,}", *shares)
+    return table
