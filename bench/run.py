@@ -1,72 +1,112 @@
-"""``python -m sparsecore.bench.run SUITE``: measure, write JSON, write docs/benchmarks.md from all JSON."""
+"""``python -m sparsecore.bench.run SUITE...``: measure, write JSON, write docs/benchmarks.md from all JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from sparsecore.bench import evolution, step
+from sparsecore.bench.contenders.peers import peer_reports
+from sparsecore.bench.gate import is_wrong
 from sparsecore.bench.machine import machine
 from sparsecore.bench.page import write_page
+from sparsecore.bench.registry import DERIVED, SUITES, Setting, suite
+from sparsecore.bench.store import Results
+from sparsecore.bench.threads import cores, set_threads
 
-__all__ = ["main"]
-
-
-def _steps(seconds: float) -> Iterator[dict[str, Any]]:
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        for batch in (32, 128):
-            row = step.measure(0.01, batch, seconds=seconds)
-            yield row | {"threads": threads}
+__all__ = ["main", "run_suite", "statuses"]
 
 
-def _regrowths(seconds: float) -> Iterator[dict[str, Any]]:
-    for shape, density in (
-        ((1024, 1024), 0.01),
-        ((4096, 4096), 0.01),
-        ((4096, 4096), 0.1),
-        ((4096, 4096), 0.3),
-        ((4096, 11008), 0.01),
-        ((16384, 16384), 0.01),
-    ):
-        yield evolution.measure(shape, density)
-
-
-SUITES: dict[str, Callable[[float], Iterator[dict[str, Any]]]] = {"step": _steps, "regrowth": _regrowths}
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run one suite or all; returns 0 if every contender that is installed gave the right result."""
-    parser = argparse.ArgumentParser(prog="python -m sparsecore.bench.run", description=__doc__)
-    parser.add_argument("suite", nargs="*", choices=[*SUITES, []], help="suites to run; all when none is named")
-    parser.add_argument("--seconds", type=float, default=2.0, help="time to spend on each contender")
-    parser.add_argument("--results", type=Path, default=Path("bench/results"), help="folder of the JSON files")
-    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="page to write")
-    options = parser.parse_args(argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run some suites or all; returns 0 if every contender that was measured gave the right result."""
+    options = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-    options.results.mkdir(parents=True, exist_ok=True)
+    chosen = list(dict.fromkeys(DERIVED.get(name, name) for name in options.suite or SUITES))
+    set_threads(cores())
+    about = machine() | {"peers": peer_reports()}
+    for name, report in about["peers"].items():
+        _say(f"peer {name}: {report}")
     healthy = True
-    for suite in options.suite or SUITES:
-        rows: list[dict[str, Any]] = []
-        result = {"suite": suite, "machine": machine(), "rows": rows}
-        for row in SUITES[suite](options.seconds):
-            rows.append(row)
-            healthy &= not any("wrong" in status for status in _statuses(row))
-            (options.results / f"{suite}.json").write_text(json.dumps(result, indent=1) + "\n")
-            sys.stderr.write(f"{suite}: {len(rows)} rows\n")
+    started = time.perf_counter()
+    for name in [] if options.page_only else chosen:
+        healthy &= run_suite(name, options.results, about, seconds=options.seconds, again=options.again)
     write_page(options.results, options.page)
+    _say(f"{time.perf_counter() - started:.0f} s in all; page: {options.page}")
     return 0 if healthy else 1
 
 
-def _statuses(row: dict[str, Any]) -> list[str]:
-    return [row.get("status", "ok"), *(entry["status"] for entry in row.get("contenders", {}).values())]
+def run_suite(
+    name: str, folder: Path, about: dict[str, Any], *, seconds: float | None = None, again: bool = False
+) -> bool:
+    """Measure what is not measured yet of one suite; returns whether all results were right.
+
+    Parameters
+    ----------
+    name : str
+        Of `SUITES`.
+    folder : Path
+        Of the JSON files; ``NAME.json`` is written after every row.
+    about : dict
+        `machine` of this run.
+    seconds : float, optional
+        Time per contender; the suite's own when missing.
+    again : bool
+        Measure every row anew.
+    """
+    what = suite(name)
+    budget = what.seconds if seconds is None else seconds
+    results = Results(folder / f"{name}.json", name, about, budget, again=again)
+    settings = what.settings()
+    for index, setting in enumerate(settings, 1):
+        started = time.perf_counter()
+        row = results.kept(setting)
+        kept = row is not None
+        if row is None:
+            row = {"setting": setting, **what.measure(setting, budget)}
+        results.add(row)
+        took = "kept" if kept else f"{time.perf_counter() - started:.1f} s"
+        _say(f"{name} {index}/{len(settings)}: {_words(setting)}: {took}")
+        for status in filter(is_wrong, statuses(row)):
+            _say(f"  {status}")
+    return not any(is_wrong(status) for row in results.rows for status in statuses(row))
+
+
+def statuses(part: Any) -> Iterator[str]:
+    """Yield every ``status`` inside a row, however deep."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key == "status":
+                yield value
+            else:
+                yield from statuses(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from statuses(value)
+
+
+def _words(setting: Setting) -> str:
+    return ", ".join(f"{key} {json.dumps(value)}" for key, value in setting.items())
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sparsecore.bench.run", description=__doc__)
+    parser.add_argument("suite", nargs="*", choices=[*SUITES, *DERIVED, []], help="what to run; everything by default")
+    parser.add_argument("--seconds", type=float, help="time to spend on each contender; each suite's own by default")
+    parser.add_argument("--again", action="store_true", help="measure rows again that still hold")
+    parser.add_argument("--page-only", action="store_true", help="measure nothing, write the page from what is there")
+    parser.add_argument("--results", type=Path, default=Path("bench/results"), help="folder of the JSON files")
+    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="page to write")
+    return parser
 
 
 if __name__ == "__main__":

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
 
 from sparsecore import kernels
-from sparsecore.bench.contenders import Links, build, names
-from sparsecore.bench.timing import interleaved, ping_pong_ns
+from sparsecore.bench.contenders import Contender, Links, build, names
+from sparsecore.bench.contenders.dense import onednn_report
+from sparsecore.bench.gate import OK, disagreement, not_installed, wrong
+from sparsecore.bench.registry import Row, Setting, Suite
+from sparsecore.bench.threads import set_threads, thread_counts
+from sparsecore.bench.timing import ping_pong_ns, sampled, summary
 from sparsecore.generators import ER
+from sparsecore.kernels import Layer
 from sparsecore.nn import draw_values
+from sparsecore.ops import sparse_chain
 from sparsecore.storage import Topology
 
-__all__ = ["common_network", "measure", "verify"]
+__all__ = ["SUITE", "common_network", "measure", "verify"]
 
 SIZES = (784, 1568, 1568, 1568, 10)
+DENSITIES = (0.01, 0.001, 0.05, 0.1)
+BATCHES = (32, 128)
+OURS = "sparsecore"
+KERNELS = "links alone"
 
 
 def common_network(density: float, sizes: Sequence[int] = SIZES, seed: int = 0) -> list[Links]:
@@ -34,26 +46,33 @@ def common_network(density: float, sizes: Sequence[int] = SIZES, seed: int = 0) 
 
 
 def verify(name: str, layers: Sequence[Links], batch: int) -> str | None:
-    """Return ``None`` if a contender's first losses are those of our reference, else what is wrong.
+    """Return ``None`` if a contender's first losses are those of the reference backend, else what is wrong.
 
-    Three steps are compared; the dense network, which trains weights that others do not have, is compared on its first.
+    Three steps are compared, so that wrong gradients show; a dense network, which trains weights that others do not
+    have, is compared on its first.
     """
     generator = torch.Generator().manual_seed(1)
-    batches = [_batch(batch, layers, generator) for _ in range(1 if name == "dense" else 3)]
     contender, ours = build(name, layers), build("sparsecore, layer by layer", layers)
-    for x, y in batches:
+    for _ in range(3 if contender.same_weights else 1):
+        x, y = _batch(batch, layers, generator)
         loss = contender.step(x, y)
         with kernels.use("reference"):
             expected = ours.step(x, y)
-        if not torch.allclose(loss, expected, rtol=1e-3, atol=1e-4):
-            return f"loss {loss.item():.6f} where {expected.item():.6f} was expected"
+        what = disagreement(loss.float(), expected, contender.tolerance)
+        if what is not None:
+            return f"loss {loss.item():.6f} where {expected.item():.6f} was expected, {what}"
     return None
 
 
 def measure(
-    density: float, batch: int, contenders: Sequence[str] | None = None, *, seconds: float = 2.0
+    density: float,
+    batch: int,
+    contenders: Sequence[str] | None = None,
+    *,
+    seconds: float = 2.0,
+    sizes: Sequence[int] = SIZES,
 ) -> dict[str, Any]:
-    """Check and time the whole step of every contender.
+    """Check and time the whole step of every contender with every number of threads.
 
     Parameters
     ----------
@@ -65,45 +84,102 @@ def measure(
         All registered ones when missing. One whose library does not import is reported, one whose losses differ is
         reported and not timed.
     seconds : float
-        Time spent on each.
+        Time spent on each contender.
+    sizes : sequence of int
+        Neurons of every layer.
 
     Returns
     -------
     dict
-        JSON data: the setting, the hand-over time before and after, and one entry per contender.
+        JSON data: the hand-over time before and after, one entry per contender with its times at its best number of
+        threads (``ratio``: its time over ours, each at its best), and per number of threads.
     """
-    layers = common_network(density)
-    x, y = _batch(batch, layers, torch.Generator().manual_seed(2))
-    rows: dict[str, dict[str, Any]] = {}
-    calls = {}
+    layers = common_network(density, sizes)
+    entries: dict[str, dict[str, Any]] = {}
+    ready: dict[str, Contender] = {}
+    set_threads(thread_counts()[-1])
     for name in contenders or names():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                wrong = verify(name, layers, batch)
-                contender = build(name, layers)
-        except ImportError as error:
-            rows[name] = {"status": f"not installed: {error}"}
-            continue
-        if wrong is not None:
-            rows[name] = {"status": f"wrong result: {wrong}"}
-            continue
-        rows[name] = {"status": "ok"}
-        calls[name] = lambda step=contender.step: step(x, y)
+        made = _admitted(name, layers, batch)
+        entries[name] = {"status": made if isinstance(made, str) else OK}
+        if not isinstance(made, str):
+            ready[name] = made
+    x, y = _batch(batch, layers, torch.Generator().manual_seed(2))
+    calls: dict[str, Callable[[], object]] = {name: partial(made.step, x, y) for name, made in ready.items()}
+    calls[KERNELS] = _links_alone(layers, x)
     before = ping_pong_ns()
-    timings = interleaved(calls, seconds=seconds)
-    for name, timing in timings.items():
-        rows[name] |= asdict(timing)
-    return {
-        "kind": "step",
-        "sizes": list(SIZES),
+    rows = _time(calls, seconds)
+    for name in ready:
+        entries[name] |= rows[name]
+    row: dict[str, Any] = {
+        "sizes": list(sizes),
         "density": density,
         "batch": batch,
         "ping_pong_ns": [before, ping_pong_ns()],
-        "contenders": rows,
+        "contenders": entries,
+        "links_alone": rows[KERNELS],
     }
+    if "dense, oneDNN" in ready:
+        row["onednn"] = onednn_report()
+    return row
+
+
+def _admitted(name: str, layers: Sequence[Links], batch: int) -> Contender | str:
+    """Return the contender if it passes the gate, else its status."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            what = verify(name, layers, batch)
+            return build(name, layers) if what is None else wrong(what)
+    except ImportError as error:
+        return not_installed(error)
+
+
+def _time(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, dict[str, Any]]:
+    """Return times at the best number of threads, and at each."""
+    counts = thread_counts()
+    variants = {(name, n): call for n in counts for name, call in calls.items()}
+    labels = {f"{name} @{n}": (name, n) for name, n in variants}
+    samples, repeats = sampled(
+        {label: variants[key] for label, key in labels.items()},
+        seconds=seconds / len(counts),
+        prepare={label: partial(set_threads, n) for label, (_, n) in labels.items()},
+    )
+    best = {name: min(counts, key=lambda n, name=name: median(samples[f"{name} @{n}"])) for name in calls}
+    base_name = OURS if OURS in calls else next(iter(calls))
+    base = samples[f"{base_name} @{best[base_name]}"]
+    rows = {}
+    for name, n in best.items():
+        label = f"{name} @{n}"
+        rows[name] = asdict(summary(samples[label], base, repeats[label])) | {
+            "threads": n,
+            "by_threads_us": {str(m): median(samples[f"{name} @{m}"]) for m in counts},
+        }
+    return rows
+
+
+def _links_alone(layers: Sequence[Links], x: torch.Tensor) -> Callable[[], object]:
+    """Return forward and backward of the sparse layers with nothing around them: the floor of our step."""
+    chain = [
+        Layer(la.topology, la.values.clone().requires_grad_(), la.bias.clone().requires_grad_(), True)
+        for la in layers
+        if la.topology.density < 1.0
+    ]
+    grad = torch.ones(x.shape[0], chain[-1].topology.n_out)
+    params = [part for layer in chain for part in (layer.values, layer.bias) if part is not None]
+    return lambda: torch.autograd.grad(sparse_chain(x, chain), params, grad)
 
 
 def _batch(n: int, layers: Sequence[Links], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.rand(n, layers[0].topology.n_in, generator=generator)
     return x, torch.randint(layers[-1].topology.n_out, (n,), generator=generator)
+
+
+def _settings() -> list[Setting]:
+    return [{"density": density, "batch": batch} for density in DENSITIES for batch in BATCHES]
+
+
+def _measure(setting: Setting, seconds: float) -> Row:
+    return measure(setting["density"], setting["batch"], seconds=seconds)
+
+
+SUITE = Suite("one training step of a whole network", 1.0, _settings, _measure)
