@@ -202,7 +202,7 @@ class Evolution:
             momentum = rule.predictor.signed(edit.old, rows, cols, signals=signals).astype(np.float32)
         if companion is not None and state.own is not None:
             companion.open(layer.values, state.own)
-        held = state.history.values_of(fresh_ids)
+        held = state.history.values_of(fresh_ids) if rule.fresh == "history" else np.zeros(0, np.float32)
         state.history = state.history.after(edit, layer.values.detach().float().cpu().numpy())
         fresh = fresh_values(rule.fresh, edit, held, derive_seed(self.seed, self._updates, index, 2))
         apply_edit(layer, edit, self._optimizer, fresh, momentum)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from sparsecore._typing import FloatArray, Int64Array
@@ -11,12 +9,14 @@ from sparsecore.storage import Topology, TopologyEdit
 
 __all__ = ["History"]
 
+#: Fewest links that are merged for no other reason than that they wait.
+_MERGE = 2**16
 
-@dataclass(frozen=True, eq=False)
+
 class History:
     """Every link of one layer that was ever retired; O(links ever retired) memory.
 
-    Attributes
+    Parameters
     ----------
     ids : array, int64, (n,)
         Link ids, sorted; a link that came back stays in the list.
@@ -24,23 +24,45 @@ class History:
         Value of each link when it was last retired.
     """
 
-    ids: Int64Array
-    values: FloatArray
+    def __init__(self, ids: Int64Array, values: FloatArray) -> None:
+        self._ids, self._values = ids, values
+        # Links retired since, newest first: merged when somebody asks, or when they are as many as the others.
+        self._recent: tuple[tuple[Int64Array, FloatArray], ...] = ()
 
     @classmethod
     def empty(cls) -> History:
         """Return the history of a layer that never changed."""
         return cls(np.zeros(0, np.int64), np.zeros(0, np.float32))
 
+    @property
+    def ids(self) -> Int64Array:
+        """Ids of all links ever retired, sorted, int64, (n,)."""
+        self._merge()
+        return self._ids
+
+    @property
+    def values(self) -> FloatArray:
+        """Value of each link when it was last retired, float32, (n,)."""
+        self._merge()
+        return self._values
+
     def after(self, edit: TopologyEdit, values: FloatArray) -> History:
         """Return the history after `edit`, where `values`, (old.n_links,), were held before it."""
         gone = edit.retired
         if gone.size == 0:
             return self
-        ids = np.concatenate([edit.old.link_ids[gone], self.ids])
-        held = np.concatenate([values[gone].astype(np.float32), self.values])
-        ids, first = np.unique(ids, return_index=True)
-        return History(ids, held[first])
+        later = History(self._ids, self._values)
+        later._recent = ((edit.old.link_ids[gone], values[gone].astype(np.float32)), *self._recent)
+        if sum(ids.size for ids, _ in later._recent) > max(_MERGE, self._ids.size):
+            later._merge()
+        return later
+
+    def _merge(self) -> None:
+        if self._recent:
+            ids = np.concatenate([*(ids for ids, _ in self._recent), self._ids])
+            values = np.concatenate([*(values for _, values in self._recent), self._values])
+            self._ids, first = np.unique(ids, return_index=True)
+            self._values, self._recent = values[first], ()
 
     def values_of(self, ids: Int64Array) -> FloatArray:
         """Return the value each link last held, float32, (n,); 0 for a link that never existed."""

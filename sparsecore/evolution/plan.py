@@ -240,9 +240,8 @@ def _importance(view: LayerView, among: Int64Array, removal: Removal, seed: int)
     """Return the importance of the links at the positions `among`, computed from these links alone."""
     links = Links(view.topology, view.values, view.gradient, view.signs)
     if among.size < view.topology.n_links:
-        topology = Topology.from_coo(view.topology.rows[among], view.topology.cols[among], shape=view.topology.shape)
         parts = (None if part is None else part[among] for part in (view.gradient, view.signs))
-        links = Links(topology, view.values[among], *parts)
+        links = Links(view.topology.subset(among), view.values[among], *parts)
     return removal.importance(links, seed=derive_seed(seed, 0))
 
 
@@ -271,6 +270,6 @@ def _regrowth(layers: Sequence[_Layer], kept: Sequence[Int64Array], rule: Rule) 
 def _grow(view: LayerView, rule: Rule, kept: Int64Array, n: int, seed: int) -> LayerPlan:
     grown = np.zeros(0, np.int64)
     if rule.predictor is not None and n:
-        left = Topology.from_coo(view.topology.rows[kept], view.topology.cols[kept], shape=view.topology.shape)
+        left = view.topology.subset(kept)
         grown = rule.grow.grow(rule.predictor, left, n, seed, signals=view.signals)
     return LayerPlan(TopologyEdit.plan(view.topology, kept, grown), kept, grown)

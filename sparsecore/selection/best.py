@@ -6,7 +6,7 @@ import numpy as np
 
 from sparsecore._typing import Float64Array, Int64Array
 
-__all__ = ["Smallest"]
+__all__ = ["Smallest", "smallest"]
 
 
 class Smallest:
@@ -51,3 +51,13 @@ class Smallest:
             self._ids, self._keys, self.limit = self._ids[stay], self._keys[stay], float(limit)
         order = np.lexsort((self._ids, self._keys))[:n]
         self._ids, self._keys = self._ids[order], self._keys[order]
+
+
+def smallest(keys: Float64Array, n: int) -> Int64Array:
+    """Return the positions of the `n` smallest keys, increasing, int64, (n,); ties go to the first."""
+    if n in (0, keys.size):
+        return np.arange(n, dtype=np.int64)
+    limit = np.partition(keys, n - 1)[n - 1]
+    stay = keys < limit
+    stay[np.flatnonzero(keys == limit)[: n - np.count_nonzero(stay)]] = True
+    return np.flatnonzero(stay)

@@ -11,7 +11,8 @@ from sparsecore.errors import check_positive
 from sparsecore.kernels.cpu.rng import salted
 from sparsecore.kernels.cpu.select import soft_keys
 from sparsecore.predictors import Predictor, Sampler, Signals
-from sparsecore.selection.best import Smallest
+from sparsecore.predictors.draws import run_split
+from sparsecore.selection.best import Smallest, smallest
 from sparsecore.selection.protocol import checked_growth, checked_importance, fill_uniformly, register
 from sparsecore.storage import Topology
 
@@ -48,9 +49,8 @@ class Soft:
             If an importance is negative or not finite, or `n_keep` exceeds their number.
         """
         values = checked_importance(importance, n_keep, seed)
-        best = Smallest(n_keep)
-        self._offer(best, np.arange(values.size), values, seed)
-        return np.sort(best.ids())
+        _, keys = self._keys(np.arange(values.size), values, seed, np.inf)
+        return smallest(keys, n_keep)
 
     def grow(
         self, predictor: Predictor, topology: Topology, n: int, seed: int, *, signals: Signals | None = None
@@ -70,15 +70,25 @@ class Soft:
             taken = np.sort(chosen)
             for block in predictor.stream(topology, signals=signals):
                 open_ = ~_in_sorted(taken, block.ids)
-                self._offer(best, block.ids[open_], block.scores[open_], salted(seed, 1))
+                best.add(*self._keys(block.ids[open_], block.scores[open_], salted(seed, 1), best.limit))
             chosen = np.concatenate([chosen, best.ids()])
         return fill_uniformly(topology, chosen, n, salted(seed, 2))
 
-    def _offer(self, best: Smallest, ids: Int64Array, weights: Float64Array, seed: int) -> None:
-        """Offer ids with their random keys, those left out that `best` would not take."""
-        kept, keys = np.empty(ids.size, np.int64), np.empty(ids.size)
-        count = soft_keys(np.uint64(seed), ids, weights, float(self.temperature), float(best.limit), kept, keys)
-        best.add(ids[kept[:count]], keys[:count])
+    def _keys(self, ids: Int64Array, weights: Float64Array, seed: int, limit: float) -> tuple[Int64Array, Float64Array]:
+        """Return the ids whose random keys are at most `limit`, in order, and these keys."""
+        kept, keys, counts = np.empty(ids.size, np.int64), np.empty(ids.size), {0: 0}
+
+        def work(low: int, high: int) -> None:
+            part = slice(low, high)
+            counts[low] = soft_keys(
+                np.uint64(seed), ids[part], weights[part], float(self.temperature), limit, kept[part], keys[part]
+            )
+
+        run_split(work, ids.size)
+        if sum(counts.values()) == ids.size:
+            return kept, keys
+        parts = [slice(low, low + count) for low, count in sorted(counts.items())]
+        return np.concatenate([kept[part] for part in parts]), np.concatenate([keys[part] for part in parts])
 
 
 def _in_sorted(values: Int64Array, ids: Int64Array) -> BoolArray:

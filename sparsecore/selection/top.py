@@ -10,7 +10,7 @@ from sparsecore._typing import FloatArray, Int64Array
 from sparsecore.errors import UnknownNameError
 from sparsecore.kernels.cpu.rng import salted
 from sparsecore.predictors import Predictor, Signals
-from sparsecore.selection.best import Smallest
+from sparsecore.selection.best import Smallest, smallest
 from sparsecore.selection.protocol import checked_growth, checked_importance, fill_uniformly, register
 from sparsecore.selection.subrank import ShortestPathCorrelation, to_forty_bits
 from sparsecore.storage import Topology
@@ -46,9 +46,7 @@ class Top:
             If an importance is negative or not finite, or `n_keep` exceeds their number.
         """
         values = checked_importance(importance, n_keep, seed)
-        best = Smallest(n_keep)
-        best.add(np.arange(values.size), -values)
-        return np.sort(best.ids())
+        return smallest(-values, n_keep)
 
     def grow(
         self, predictor: Predictor, topology: Topology, n: int, seed: int, *, signals: Signals | None = None

@@ -61,12 +61,23 @@ class TopologyEdit:
         TopologyError
             If a position is out of range or repeated, or a grown link is kept, repeated or out of range.
         """
-        stay = np.asarray(kept, np.int64)
+        stay, ids = np.asarray(kept, np.int64), np.asarray(grown, np.int64)
         if stay.size and (stay.min() < 0 or stay.max() >= old.n_links):
             raise TopologyError(f"Expected kept positions in [0, {old.n_links}). Got {stay.min()} to {stay.max()}.")
-        ids = np.concatenate([old.link_ids[stay], np.asarray(grown, np.int64)])
-        new = Topology.from_ids(ids, old.shape)
-        return cls(old, new, old.find(new.link_ids))
+        if ids.size and (ids.min() < 0 or ids.max() >= old.n_possible):
+            raise TopologyError(f"Expected grown ids in [0, {old.n_possible}). Got {ids.min()} to {ids.max()}.")
+        # Kept links are merged with grown ones, both in order.
+        stay = np.sort(stay)
+        rows, cols = np.divmod(ids, max(old.n_in, 1))
+        extra = np.sort(cols * old.n_out + rows)
+        keys = old.keys[stay]
+        at = np.searchsorted(keys, extra) + np.arange(extra.size)
+        own = np.ones(keys.size + extra.size, np.bool_)
+        own[at] = False
+        merged, source = np.empty(own.size, np.int64), np.empty(own.size, np.int64)
+        merged[own], merged[at] = keys, extra
+        source[own], source[at] = stay, old.find_keys(extra)
+        return cls(old, Topology.from_keys(merged, old.shape), source)
 
     @classmethod
     def between(cls, old: Topology, new: Topology) -> TopologyEdit:
@@ -119,11 +130,24 @@ class TopologyEdit:
         """
         if values.shape != (self.old.n_links,):
             raise ShapeError(f"Expected values of shape ({self.old.n_links},). Got {tuple(values.shape)}.")
-        if isinstance(values, torch.Tensor):
-            moved = values.new_full((self.new.n_links,), fill)
-            at = torch.from_numpy(self.survivors).to(values.device)
-            moved[at] = values[torch.from_numpy(self.source[self.survivors]).to(values.device)]
-            return moved
-        out = np.full(self.new.n_links, fill, values.dtype)
-        out[self.survivors] = values[self.source[self.survivors]]
+        if isinstance(values, np.ndarray):
+            return self._moved(values, fill)
+        if values.is_cpu:
+            # NumPy moves the numbers, whatever they mean: it knows no bfloat16, and wakes no threads for them.
+            kind = _BITS[values.itemsize]
+            nothing = torch.tensor(fill, dtype=values.dtype).view(kind).item()
+            return torch.from_numpy(self._moved(values.detach().view(kind).numpy(), nothing)).view(values.dtype)
+        moved = values.detach().index_select(0, torch.from_numpy(self.source.clip(0)).to(values.device))
+        moved[torch.from_numpy(self.fresh).to(values.device)] = fill
+        return moved
+
+    def _moved(self, values: np.ndarray, fill: float) -> np.ndarray:
+        if self.old.n_links == 0:
+            return np.full(self.new.n_links, fill, values.dtype)
+        out = values.take(self.source, mode="clip")
+        out[self.fresh] = fill
         return out
+
+
+#: Integers as wide as a number of so many bytes.
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, final
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csc_array
 
 from sparsecore._typing import BoolArray, IndexArray, Int32Array, Int64Array, Shape, UInt16Array
 from sparsecore.errors import ShapeError, TopologyError
@@ -109,15 +110,22 @@ class Topology:
     def _from_valid_coo(cls, rows: Int64Array, cols: Int64Array, shape: Shape) -> Topology:
         key = cols * shape[0] + rows
         key.sort()
-        if key.size > 1 and bool((key[1:] == key[:-1]).any()):
-            twice = int(key[1:][key[1:] == key[:-1]][0])
-            _fail("every link once", f"link (row {twice % shape[0]}, col {twice // shape[0]}) more than once")
-        return cls._from_sorted_keys(key, shape)
+        return cls.from_keys(key, shape)
 
     @classmethod
-    def _from_sorted_keys(cls, key: Int64Array, shape: Shape) -> Topology:
-        """Build from sorted, unique input-major keys ``col * n_out + row``."""
-        cols, rows = np.divmod(key, max(shape[0], 1))
+    def from_keys(cls, keys: Int64Array, shape: Shape) -> Topology:
+        """Build from sorted input-major keys ``col * n_out + row``, which are in range.
+
+        Raises
+        ------
+        TopologyError
+            If a link comes twice.
+        """
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if twice.size:
+            col, row = divmod(int(keys[twice[0]]), shape[0])
+            _fail("every link once", f"link (row {row}, col {col}) more than once")
+        cols, rows = np.divmod(keys, max(shape[0], 1))
         return cls(shape, _pointers(cols, shape[1]), rows.astype(np.int32), trust=True)
 
     @classmethod
@@ -183,11 +191,11 @@ class Topology:
 
     @cached_property
     def _output_major(self) -> tuple[Int64Array, Int32Array, IndexArray]:
-        order = np.argsort(self.rows, kind="stable")
         index = np.int32 if self.n_links <= POSITION_LIMIT else np.int64
-        ptr = np.zeros(self.n_out + 1, np.int64)
-        np.cumsum(self.out_degrees, out=ptr[1:])
-        return _frozen(ptr, np.int64), _frozen(self.cols[order], np.int32), _frozen(order, index)
+        # A conversion between compressed formats, with positions as the values, is a counting sort.
+        positions = np.arange(self.n_links, dtype=index)
+        by_output = csc_array((positions, self.rows, self.col_ptr), shape=self.shape).tocsr()
+        return _frozen(by_output.indptr, np.int64), _frozen(by_output.indices, np.int32), _frozen(by_output.data, index)
 
     @property
     def row_ptr(self) -> Int64Array:
@@ -228,16 +236,39 @@ class Topology:
         array, int64, (n,)
         """
         rows, cols = np.divmod(np.asarray(ids, np.int64), max(self.n_in, 1))
-        wanted, have = cols * self.n_out + rows, self.keys
-        at = np.searchsorted(have, wanted)
-        hit = at < have.size
-        hit[hit] = have[at[hit]] == wanted[hit]
-        return np.where(hit, at, -1).astype(np.int64)
+        return self.find_keys(cols * self.n_out + rows)
+
+    def find_keys(self, keys: Int64Array) -> Int64Array:
+        """Return the position of each sort key ``col * n_out + row`` among the values, or -1; int64, (n,)."""
+        have = self.keys
+        at = np.searchsorted(have, keys)
+        at[at == have.size] = 0
+        if have.size == 0:
+            return np.full(keys.size, -1, np.int64)
+        return np.where(have[at] == keys, at, -1).astype(np.int64, copy=False)
 
     def contains(self, rows: ArrayLike, cols: ArrayLike) -> BoolArray:
         """Tell for each pair of neurons whether the link exists; bool, (n,)."""
         ids = np.asarray(rows, np.int64) * self.n_in + np.asarray(cols, np.int64)
         return self.find(ids) >= 0
+
+    def subset(self, positions: ArrayLike) -> Topology:
+        """Return the topology of some of the links.
+
+        Parameters
+        ----------
+        positions : array, int64, (n,)
+            Increasing positions among the values.
+
+        Raises
+        ------
+        TopologyError
+            If positions are out of range or do not increase.
+        """
+        at = _integers(positions, "positions")
+        if at.size and (at[0] < 0 or at[-1] >= self.n_links or bool((np.diff(at) <= 0).any())):
+            _fail(f"increasing positions in [0, {self.n_links})", f"{at.size} from {at.min()} to {at.max()}")
+        return Topology(self.shape, np.searchsorted(at, self.col_ptr), self.rows[at], trust=True)
 
     def transpose(self) -> Topology:
         """Return the topology with inputs and outputs exchanged."""
