@@ -311,21 +311,45 @@ class Evolution:
         CheckpointError
             If the state belongs to other layers; nothing has changed then.
         """
-        layers = state["layers"]
-        names = [mine.name for mine in self._states]
-        if sorted(layers) != sorted(names):
-            raise CheckpointError(f"Expected evolution state of layers {sorted(names)}. Got {sorted(layers)}.")
-        for mine in self._states:
-            saved = layers[mine.name]
-            mine.n_start, mine.frozen = int(saved["n_start"]), bool(saved["frozen"])
-            mine.overlap, mine.grown = float(saved["overlap"]), int(saved["grown"])
-            mine.history = History(saved["history_ids"].numpy().copy(), saved["history_values"].numpy().copy())
-            mine.link_steps = int(saved["link_steps"])
-            mine.own = None if saved["own"] is None else saved["own"].clone().to(mine.layer.values.device)
-            mine.recorder.restore(saved["heard"])
-        self._step, self._updates, self.seed = int(state["step"]), int(state["updates"]), int(state["seed"])
-        self._memory = float(state["memory"])
+        try:
+            layers = state["layers"]
+            names = [mine.name for mine in self._states]
+            if sorted(layers) != sorted(names):
+                raise CheckpointError(f"Expected evolution state of layers {sorted(names)}. Got {sorted(layers)}.")
+            restored = [_Restored(layers[mine.name], mine) for mine in self._states]
+            step, updates, seed = int(state["step"]), int(state["updates"]), int(state["seed"])
+            memory = float(state["memory"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"Expected the state of an evolution. Got one without {error}.") from error
+        for mine, saved in zip(self._states, restored, strict=True):
+            saved.give_to(mine)
+        self._step, self._updates, self.seed, self._memory = step, updates, seed, memory
         self._listen_if_needed()
+
+
+class _Restored:
+    """The state of one layer, read and checked before anything is changed."""
+
+    def __init__(self, saved: dict[str, Any], mine: _LayerState) -> None:
+        self.n_start, self.frozen = int(saved["n_start"]), bool(saved["frozen"])
+        self.overlap, self.grown = float(saved["overlap"]), int(saved["grown"])
+        self.link_steps = int(saved["link_steps"])
+        self.history = History(saved["history_ids"].numpy().copy(), saved["history_values"].numpy().copy())
+        self.own = None if saved["own"] is None else saved["own"].clone().to(mine.layer.values.device)
+        self.heard = [(part["step"], part["inputs"], part["grads"]) for part in saved["heard"]]
+        if (self.own is None) != (mine.own is None) or (
+            self.own is not None and self.own.shape != mine.layer.values.shape
+        ):
+            raise CheckpointError(
+                f"Expected the state of {mine.name!r} under the same method, after the state of its model is loaded. "
+                "Got numbers of a companion that do not fit its links."
+            )
+
+    def give_to(self, mine: _LayerState) -> None:
+        """Put everything in place."""
+        mine.n_start, mine.frozen, mine.overlap, mine.grown = self.n_start, self.frozen, self.overlap, self.grown
+        mine.link_steps, mine.history, mine.own = self.link_steps, self.history, self.own
+        mine.recorder.restore(self.heard)
 
 
 def _present(own: torch.Tensor | None) -> torch.Tensor:

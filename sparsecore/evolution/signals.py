@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,10 @@ class Recorder:
         """Return what was recorded, for a checkpoint between two steps of a window."""
         return [{"step": step, "inputs": inputs, "grads": grads} for step, inputs, grads in self._heard]
 
-    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from what `state` gave."""
+    def restore(self, heard: Sequence[tuple[int, torch.Tensor, torch.Tensor]]) -> None:
+        """Go on from the steps, inputs and gradients that `state` gave."""
         device = self._layer.values.device
-        self._heard = [(int(part["step"]), part["inputs"].to(device), part["grads"].to(device)) for part in state]
+        self._heard = [(int(step), inputs.to(device), grads.to(device)) for step, inputs, grads in heard]
 
     def _listen(self, layer: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         if not output.requires_grad:

@@ -12,9 +12,10 @@ from test_evolution import METHODS, batch, links_of, problem, train
 from torch import nn
 
 import sparsecore as sc
-from sparsecore.errors import ConfigError, SignalError, UnknownNameError
+from sparsecore.errors import CheckpointError, ConfigError, SignalError, UnknownNameError
 from sparsecore.evolution import Parts
 from sparsecore.evolution.methods.parts import PRESETS
+from sparsecore.io import load, save
 from sparsecore.predictors import CH3L3n, Random
 from sparsecore.removal import Fraction, Snip
 from sparsecore.schedules import Constant, Linear
@@ -96,6 +97,73 @@ def _train_on_one_thread(model, optimizer, evolution, threads):
         sc.kernels.set_num_threads(threads)
         evolution.step()
         optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("name", EVOLVING)
+def test_positions_of_64_bits_give_the_same_links(name, monkeypatch):
+    results = []
+    for limit in (2**31 - 1, 10):
+        monkeypatch.setattr("sparsecore.storage.topology.POSITION_LIMIT", limit)
+        model, optimizer = sgd(density=0.2)
+        evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=4, steps=40)
+        losses = train(model, optimizer, evolution, 9)
+        results.append((losses, links_of(model)))
+        assert next(iter(links_of(model).values())).row_order.dtype == (np.int64 if limit == 10 else np.int32)
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("name", EVOLVING)
+def test_a_run_under_sgd_goes_on_to_the_bit_from_a_file(name, tmp_path):
+    model, optimizer = sgd(density=0.2)
+    evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=4, steps=40, seed=3)
+    train(model, optimizer, evolution, 7)
+    parts = {"model": model, "optimizer": optimizer, "evolution": evolution}
+    save(tmp_path / "state.safetensors", {key: part.state_dict() for key, part in parts.items()})
+    straight = train(model, optimizer, evolution, 6, 7)
+    other, other_optimizer = sgd(density=0.2, seed=9)
+    resumed = sc.methods.get(name, model=other, optimizer=other_optimizer, every=4, steps=40)
+    state = load(tmp_path / "state.safetensors")
+    for key, part in {"model": other, "optimizer": other_optimizer, "evolution": resumed}.items():
+        part.load_state_dict(state[key])
+    assert train(other, other_optimizer, resumed, 6, 7) == straight
+    assert links_of(other) == links_of(model)
+
+
+@pytest.mark.parametrize("name", EVOLVING)
+def test_a_damaged_state_is_refused_and_changes_nothing(name):
+    model, optimizer = sgd(density=0.2)
+    evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=4, steps=40, seed=3)
+    train(model, optimizer, evolution, 6)
+    good = evolution.state_dict()
+    for place in ("step", "memory", "layers"):
+        with pytest.raises(CheckpointError, match="Expected"):
+            evolution.load_state_dict({key: value for key, value in good.items() if key != place} | {"seed": 99})
+    last = list(good["layers"])[-1]
+    for field in ("history_ids", "own", "heard"):
+        broken = copy.deepcopy(good)
+        del broken["layers"][last][field]
+        with pytest.raises(CheckpointError, match=f"without '{field}'"):
+            evolution.load_state_dict(broken | {"seed": 99})
+    foreign = copy.deepcopy(good)
+    foreign["layers"][last]["own"] = torch.zeros(3)
+    with pytest.raises(CheckpointError, match="do not fit its links"):
+        evolution.load_state_dict(foreign)
+    assert evolution.seed == 3
+
+
+def test_methods_that_follow_steps_are_known_and_refuse_to_skip_them():
+    followers = set()
+    for name in EVOLVING:
+        model, optimizer = sgd()
+        evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=10, steps=100)
+        if evolution.rule.follows_steps:
+            followers.add(name)
+            with pytest.raises(ConfigError, match="Call step instead"):
+                evolution.advance(2)
+        else:
+            evolution.advance(2)
+            assert evolution.steps_to_update == 8
+    assert followers == {"rigl", "granet", "mest", "snfs", "deepr", "top_kast"}
 
 
 @pytest.mark.parametrize("name", EVOLVING)
