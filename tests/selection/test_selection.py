@@ -134,7 +134,7 @@ def test_the_rigid_rule_grows_the_highest_scores():
 
 @pytest.mark.parametrize("rule", SELECTIONS, ids=str)
 def test_bad_importance_is_refused(rule):
-    for bad in ([1.0, np.nan], [1.0, np.inf], [1.0, -1.0]):
+    for bad in ([0.5, np.nan], [0.0, np.inf], [1.0, -1.0]):
         with pytest.raises(ConfigError, match="finite importance >= 0 of every link. Got .* at position 1"):
             rule.keep(np.array(bad), 1, 0)
     with pytest.raises(ConfigError, match=r"n_keep to be an integer in \[0, 2\]. Got 3"):
@@ -146,6 +146,21 @@ def test_bad_importance_is_refused(rule):
 def test_a_temperature_that_is_not_positive_is_refused():
     with pytest.raises(ConfigError, match="temperature > 0. Got 0"):
         Soft(0)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_a_sampler_draws_at_temperature_one_alone(temperature):
+    predictor, asked = predictors.get("ch2_l3n"), []
+
+    class Watched:
+        stream = predictor.stream
+
+        def sample(self, *arguments):
+            asked.append(arguments)
+            return predictor.sample(*arguments)
+
+    Soft(temperature).grow(Watched(), random_topology(20, 20, 0.2), 5, 0)
+    assert len(asked) == (temperature == 1.0)
 
 
 def test_a_layer_without_missing_links_grows_nothing():
