@@ -10,15 +10,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 PYTEST ?= -q
+SAMPLE ?= 40
 PINS := pyproject.toml setup.py constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LIST := sed -u -n -e 's/^Collecting \([^ ]*\).*/  \1/p' -e '/ERROR/p' -e '/WARNING: Retrying/p'
 
-.PHONY: help demo test slow lint format typecheck wheel clean
+.PHONY: help demo test slow mutation bench lint format typecheck wheel clean
 
 help:
 	@sed -n 's/^#\(  .*\)/\1/p' Makefile
-	@echo "  make slow | lint | format | typecheck | wheel | clean"
+	@echo "  make bench | slow | mutation | lint | format | typecheck | wheel | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Expected Python >= 3.11. Got " + sys.version.split()[0] + ". Set PYTHON=python3.x")'
@@ -40,6 +41,27 @@ test: $(VENV)/.installed-dev
 
 slow: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(PYTEST) -m slow
+
+# The peers are optional: one that does not install here is named on the page. sparseprop is compiled with what is in PATH.
+$(VENV)/.installed-peers: $(PINS) | $(VENV)/.installed-dev
+	@echo "== installing the libraries to compare with"
+	@$(PIP) install -c constraints.txt pybind11 | $(LIST)
+	@for peer in sparselab sparseprop; do \
+	  PATH="$(abspath $(BIN)):$$PATH" $(PIP) install -c constraints.txt --no-build-isolation $$peer | $(LIST) \
+	  || echo "  $$peer does not install here"; done
+	@touch $@
+
+# All suites take about a quarter of an hour; rows that still hold are kept. make bench SUITES="step memory" AGAIN=--again
+bench: $(VENV)/.installed-dev $(VENV)/.installed-peers
+	@$(BIN)/python -m sparsecore.bench.run $(SUITES) $(AGAIN)
+
+# Small faults are put into a copy of the source, and the tests have to notice. make mutation SAMPLE=200
+$(VENV)/.installed-mutation: $(PINS) | $(VENV)/.installed-dev
+	@$(PIP) install -c constraints.txt cosmic-ray | $(LIST)
+	@touch $@
+
+mutation: $(VENV)/.installed-dev $(VENV)/.installed-mutation
+	@$(BIN)/python tests/mutation/run.py --sample $(SAMPLE)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

@@ -18,7 +18,13 @@ OURS = "sparsecore"
 
 def measure(contender: str, shape: tuple[int, int], density: float, batch: int = BATCH) -> dict[str, Any]:
     """Return the peaks of one contender at one setting, and bytes per link of the training peak."""
-    task = {"what": "train", "contender": contender, "shape": list(shape), "density": density, "batch": batch}
+    task: dict[str, Any] = {
+        "what": "train",
+        "contender": contender,
+        "shape": list(shape),
+        "density": density,
+        "batch": batch,
+    }
     # A dense update of the wide layer takes a minute and is timed by the evolution suite already.
     row = task | probe(task | {"update": contender != "masked dense" or shape == SQUARE})
     if row["status"] == OK:

@@ -56,7 +56,7 @@ class _Trained(ABC):
 
     def step(self, x: torch.Tensor) -> None:
         """Run one training step; inputs have a gradient, as inside a network."""
-        self.forward(x).square().mean().backward()  # type: ignore[no-untyped-call]
+        self.forward(x).square().mean().backward()
         self.gradients()
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -144,7 +144,8 @@ def _time(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, d
         seconds=seconds / len(counts),
         prepare={label: partial(set_threads, n) for label, (_, n) in labels.items()},
     )
-    best = {name: min(counts, key=lambda n, name=name: median(samples[f"{name} @{n}"])) for name in calls}
+    medians = {label: median(times) for label, times in samples.items()}
+    best = {name: min(counts, key=partial(_median_at, medians, name)) for name in calls}
     base_name = OURS if OURS in calls else next(iter(calls))
     base = samples[f"{base_name} @{best[base_name]}"]
     rows = {}
@@ -152,9 +153,13 @@ def _time(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, d
         label = f"{name} @{n}"
         rows[name] = asdict(summary(samples[label], base, repeats[label])) | {
             "threads": n,
-            "by_threads_us": {str(m): median(samples[f"{name} @{m}"]) for m in counts},
+            "by_threads_us": {str(m): medians[f"{name} @{m}"] for m in counts},
         }
     return rows
+
+
+def _median_at(medians: dict[str, float], name: str, n: int) -> float:
+    return medians[f"{name} @{n}"]
 
 
 def _links_alone(layers: Sequence[Links], x: torch.Tensor) -> Callable[[], object]:
@@ -164,7 +169,7 @@ def _links_alone(layers: Sequence[Links], x: torch.Tensor) -> Callable[[], objec
         for la in layers
         if la.topology.density < 1.0
     ]
-    grad = torch.ones(x.shape[0], chain[-1].topology.n_out)
+    grad = torch.ones(x.shape[0], layers[len(chain) - 1].topology.n_out)
     params = [part for layer in chain for part in (layer.values, layer.bias) if part is not None]
     return lambda: torch.autograd.grad(sparse_chain(x, chain), params, grad)
 

@@ -110,12 +110,16 @@ def index(array: Any) -> torch.Tensor:
 
 
 def training_step(
-    model: nn.Module, params: Sequence[torch.Tensor] | None = None, *, autocast: torch.dtype | None = None
+    model: nn.Module,
+    params: Sequence[torch.Tensor] | None = None,
+    *,
+    autocast: torch.dtype | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> Any:
-    """Return a training step with torch's fused momentum SGD, the field's optimizer for these networks."""
-    optimizer = torch.optim.SGD(
-        list(model.parameters() if params is None else params), lr=LR, momentum=MOMENTUM, fused=True
-    )
+    """Return a training step with momentum SGD, the field's optimizer for these networks; torch's fused one if none."""
+    if optimizer is None:
+        mine = list(model.parameters() if params is None else params)
+        optimizer = torch.optim.SGD(mine, lr=LR, momentum=MOMENTUM, fused=True)
 
     def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         if autocast is None:

@@ -1,4 +1,4 @@
-"""Our own engine: a chain in one autograd node, and layer by layer."""
+"""Our own engine: a chain in one autograd node with our own optimizer step, with torch's, and layer by layer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from sparsecore.bench.contenders.network import Contender, Links, register, stack, training_step
+from sparsecore.bench.contenders.network import LR, MOMENTUM, Contender, Links, register, stack, training_step
 from sparsecore.nn import SparseLinear, SparseSequential
+from sparsecore.optim import SGD
 
 __all__ = ["sparse_linear"]
 
@@ -25,7 +26,13 @@ def sparse_linear(layer: Links) -> SparseLinear:
 @register("sparsecore")
 def _ours(layers: Sequence[Links]) -> Contender:
     model = stack(layers, sparse_linear, SparseSequential)
-    return Contender("sparsecore", model, training_step(model))
+    return Contender("sparsecore", model, training_step(model, optimizer=SGD(model.parameters(), LR, MOMENTUM)))
+
+
+@register("sparsecore, torch optimizer")
+def _ours_torch_optimizer(layers: Sequence[Links]) -> Contender:
+    model = stack(layers, sparse_linear, SparseSequential)
+    return Contender("sparsecore, torch optimizer", model, training_step(model))
 
 
 @register("sparsecore, layer by layer")

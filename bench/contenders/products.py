@@ -58,7 +58,7 @@ class Problem:
             np.einsum("bl,bl->l", self.grad.numpy()[:, r], self.x.numpy()[:, c], dtype=np.float64) for r, c in pairs
         ]
         y, grad_x = (weight @ x.T).T, (weight.T @ grad.T).T
-        return Spots(samples, at, *(torch.from_numpy(np.ascontiguousarray(a)) for a in (y, grad_x)), _joined(values))
+        return Spots(samples, at, _tensor(y), _tensor(grad_x), _tensor(np.concatenate(values)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +72,8 @@ class Spots:
     values: torch.Tensor
 
 
-def _joined(parts: list[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate(parts))
+def _tensor(array: Any) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 @dataclass(frozen=True)

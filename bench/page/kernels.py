@@ -80,8 +80,8 @@ def crossover_section(rows: list[Row], links: dict[str, str]) -> str:
 
 
 def _word(found: tuple[str, float | None] | None) -> str:
-    if found is None or found[1] is None:
+    kind, density = found or ("not measured", None)
+    if density is None:
         return "–"
-    kind, density = found
     sign = {"crosses": "", "faster to": "> ", "slower from": "< "}[kind]
     return f"{sign}{float(f'{density * 100:.2g}'):g}%"

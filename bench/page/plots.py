@@ -26,7 +26,7 @@ def draw_all(found: Found, folder: Path) -> dict[str, Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
-    settings = {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 8, "legend.fontsize": 7}
+    settings: Any = {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 8, "legend.fontsize": 7}
     for name, (suite, draw) in _PICTURES.items():
         if not found.get(suite):
             continue
@@ -102,7 +102,7 @@ def _roofline(figure: Any, rows: list[Row]) -> None:
 def _intensity(row: Row, entry: Row) -> float:
     n_links = round(entry["density"] * row["shape"][0] * row["shape"][1])
     moved = layer_bytes(n_links, (row["shape"][0], row["shape"][1]), row["batch"])
-    return 2.0 * n_links * row["batch"] / moved
+    return float(2.0 * n_links * row["batch"] / moved)
 
 
 def _memory(figure: Any, rows: list[Row]) -> None:
@@ -149,7 +149,7 @@ def _scaling(figure: Any, rows: list[Row]) -> None:
 
 
 def _ours(entry: Row, product: str) -> bool:
-    return entry["contender"] == OURS and entry["status"] == "ok" and entry["product"] == product
+    return bool(entry["contender"] == OURS and entry["status"] == "ok" and entry["product"] == product)
 
 
 def _dress(panel: Any, along: str, up: str, title: str) -> None:

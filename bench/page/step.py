@@ -18,7 +18,8 @@ def step_section(rows: list[Row], links: dict[str, str]) -> str:
         "## One training step\n",
         f"Forward, cross-entropy, backward and fused momentum SGD of a {sizes} network, through autograd; the hidden "
         "layers are sparse, the head is dense. `x` is the time of a contender over ours, each with the number of "
-        "threads that suits it best. sparselab stores its rows without padding, torch CSR autograd gets the same "
+        "threads that suits it best. `sparsecore` takes the step of `sparsecore.optim.SGD`, all others that of torch's "
+        "fused SGD (the same update). sparselab stores its rows without padding, torch CSR autograd gets the same "
         "momentum by hand because torch's optimizers refuse CSR parameters, dense in bf16 runs under autocast.\n",
         *picture(links, "step", "Whole step against density"),
     ]

@@ -13,6 +13,7 @@ from sparsecore import __version__, generators, predictors, removal, schedules, 
 from sparsecore.cli import demo as demo_runs
 from sparsecore.cli import doctor as checks
 from sparsecore.cli import rule as parts
+from sparsecore.cli.bench import bench
 from sparsecore.cli.export import export
 from sparsecore.cli.measures import show_measures
 from sparsecore.cli.plots import plot_runs
@@ -222,6 +223,7 @@ def inspect(
 
 
 app.command()(export)
+app.command()(bench)
 
 
 @app.command()
