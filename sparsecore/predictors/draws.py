@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sparsecore._typing import Float64Array, Int32Array, Int64Array
-from sparsecore.kernels import get_num_threads
-from sparsecore.kernels.cpu import run_parts
+from sparsecore.kernels.cpu import run_split
 from sparsecore.kernels.cpu.paths import Side, adjacency_bits, alias_table
 from sparsecore.kernels.cpu.select import collect, collect_by_bit
 from sparsecore.storage import Topology
 
-__all__ = ["Alias", "active_nodes", "alias_of", "run_split", "sides", "successive"]
+__all__ = ["Alias", "active_nodes", "alias_of", "sides", "successive"]
 
 #: Proposals made at a time: 1 MiB of link ids.
 ROUND = 2**17
@@ -72,13 +70,6 @@ def _with_bits(side: Side) -> Side:
     return side._replace(bits=adjacency_bits(side.ptr, side.near, n_far)) if small else side
 
 
-def run_split(work: Callable[[int, int], None], n: int, share: int = SHARE) -> None:
-    """Call ``work(low, high)`` on parts of ``range(n)`` of at least `share`, on as many threads as there may be."""
-    n_parts = max(1, min(get_num_threads(), n // share))
-    edges = [n * part // n_parts for part in range(n_parts + 1)]
-    run_parts([partial(work, low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)])
-
-
 def successive(propose: Propose, n_possible: int, n: int, budget: int) -> Int64Array:
     """Return up to `n` distinct ids in order of draw: accepted proposals that were not drawn before.
 
@@ -111,7 +102,7 @@ def successive(propose: Propose, n_possible: int, n: int, budget: int) -> Int64A
         # Enough for the rest at the rate so far, and a little more.
         rate = max(count / start, 0.02) if start else 0.8
         part = found[: min(budget - start, found.size, int((n - count) / rate * 1.05) + 64)]
-        run_split(lambda low, high, start=start, part=part: propose(start + low, part[low:high]), part.size)  # type: ignore[misc]
+        run_split(lambda low, high, start=start, part=part: propose(start + low, part[low:high]), part.size, SHARE)  # type: ignore[misc]
         count = take(part, drawn, count, seen)
         start += part.size
     return drawn[:count]

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 
 from sparsecore._typing import BoolArray, Float64Array, Int64Array
 from sparsecore.kernels import get_num_threads
-from sparsecore.kernels.cpu import run_parts
+from sparsecore.kernels.cpu import run_parts, run_split
 from sparsecore.kernels.cpu.scores import score_pairs, score_rows_by_nodes, score_rows_by_paths
-from sparsecore.predictors.draws import run_split, sides
+from sparsecore.predictors.draws import sides
 from sparsecore.predictors.protocol import ScoreBlock, Signals, checked_pairs
 from sparsecore.storage import Topology
 

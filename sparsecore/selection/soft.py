@@ -8,10 +8,10 @@ import numpy as np
 
 from sparsecore._typing import BoolArray, Float64Array, FloatArray, Int64Array
 from sparsecore.errors import check_positive
+from sparsecore.kernels.cpu import run_split
 from sparsecore.kernels.cpu.rng import salted
 from sparsecore.kernels.cpu.select import soft_keys
 from sparsecore.predictors import Predictor, Sampler, Signals
-from sparsecore.predictors.draws import run_split
 from sparsecore.selection.best import Smallest, smallest
 from sparsecore.selection.protocol import checked_growth, checked_importance, fill_uniformly, register
 from sparsecore.storage import Topology
@@ -84,7 +84,7 @@ class Soft:
                 np.uint64(seed), ids[part], weights[part], float(self.temperature), limit, kept[part], keys[part]
             )
 
-        run_split(work, ids.size)
+        run_split(work, ids.size, share=4096)
         if sum(counts.values()) == ids.size:
             return kept, keys
         parts = [slice(low, low + count) for low, count in sorted(counts.items())]

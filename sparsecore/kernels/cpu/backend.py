@@ -10,10 +10,16 @@ import torch
 
 from sparsecore._typing import Int64Array
 from sparsecore.kernels.backend import Layer
+from sparsecore.kernels.cpu.chain import reorder
 from sparsecore.kernels.cpu.launch import Launch, launch_for
 from sparsecore.kernels.cpu.plan import Plan
+from sparsecore.kernels.cpu.threads import run_split
+from sparsecore.storage import Topology
 
 __all__ = ["NumbaBackend"]
+
+#: Fewest links worth a thread of their own when values are put into another order.
+_LINKS_PER_THREAD = 50_000
 
 
 class Pass:
@@ -136,7 +142,7 @@ def _run_forward(
     for layer in layers:
         values, bias = _as(layer.values, plan.dtype), _as(layer.bias, plan.dtype)
         if launch.by_output and layer.topology is not None:
-            values = torch.from_numpy(values.detach().numpy()[layer.topology.row_order])
+            values = _by_output(layer.topology, values.detach())
         params += [values, bias]
     first = inputs.data_ptr()
     addresses = [block.data_ptr(), first, outputs.data_ptr()]
@@ -153,6 +159,19 @@ def _run_forward(
         launch.forward_kernel(tables[part], slots, low, high)
 
     plan.run(run)
+
+
+def _by_output(topology: Topology, values: torch.Tensor) -> torch.Tensor:
+    """Return the values in output-major order."""
+    out = torch.empty_like(values)
+    run_split(
+        lambda low, high: reorder(
+            topology.col_ptr, topology.rows, topology.row_ptr, values.numpy(), low, high, out.numpy()
+        ),
+        topology.n_out,
+        max(1, topology.n_out * _LINKS_PER_THREAD // max(1, topology.n_links)),
+    )
+    return out
 
 
 def _is_tile(plan: Plan, x: torch.Tensor) -> bool:

@@ -39,7 +39,7 @@ from sparsecore.kernels.cpu.simd import (
     zero,
 )
 
-__all__ = ["LANES", "backward_kernel", "forward_kernel", "pack_kernel", "unpack_kernel"]
+__all__ = ["LANES", "backward_kernel", "forward_kernel", "pack_kernel", "reorder", "unpack_kernel"]
 
 #: Tile widths that exist; a batch is cut into tiles of one of them.
 LANES = (4, 8, 16, 32, 64)
@@ -323,3 +323,21 @@ def unpack_kernel(lanes: int, nbytes: int) -> Any:
                     lane += 1
 
     return unpack
+
+
+@njit(nogil=True, cache=True)  # type: ignore[misc]
+def reorder(col_ptr: Any, rows: Any, row_ptr: Any, values: Any, row_low: int, row_high: int, out: Any) -> None:
+    """Write the values of outputs ``row_low .. row_high - 1`` into ``out``, (n_links,), in output-major order.
+
+    Values are read in the order they lie in, and written to as many growing lists as there are outputs.
+    """
+    place = row_ptr[row_low:row_high].copy()
+    for col in range(col_ptr.size - 1):
+        k, end = col_ptr[col], col_ptr[col + 1]
+        if row_low > 0:
+            k += np.searchsorted(rows[k:end], row_low)
+        while k < end and rows[k] < row_high:
+            row = rows[k] - row_low
+            out[place[row]] = values[k]
+            place[row] += 1
+            k += 1

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 
 import torch
 
 from sparsecore.errors import check_count
 
-__all__ = ["get_num_threads", "run_parts", "set_num_threads"]
+__all__ = ["get_num_threads", "run_parts", "run_split", "set_num_threads"]
 
 Part = Callable[[], None]
 
@@ -83,3 +84,10 @@ def run_parts(parts: list[Part]) -> None:
             _pool = _Pool(max(len(parts) - 1, get_num_threads() - 1))
         pool = _pool
     pool.run(parts)
+
+
+def run_split(work: Callable[[int, int], None], n: int, share: int) -> None:
+    """Call ``work(low, high)`` on parts of ``range(n)`` of at least `share`, on as many threads as there may be."""
+    n_parts = max(1, min(get_num_threads(), n // share))
+    edges = [n * part // n_parts for part in range(n_parts + 1)]
+    run_parts([partial(work, low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)])
