@@ -24,7 +24,7 @@ from sparsecore.nn import draw_values
 from sparsecore.ops import sparse_chain
 from sparsecore.storage import Topology
 
-__all__ = ["SUITE", "common_network", "measure", "verify"]
+__all__ = ["SUITE", "common_network", "measure", "reference_losses", "verify"]
 
 SIZES = (784, 1568, 1568, 1568, 10)
 DENSITIES = (0.01, 0.001, 0.05, 0.1)
@@ -45,22 +45,27 @@ def common_network(density: float, sizes: Sequence[int] = SIZES, seed: int = 0) 
     return layers
 
 
-def verify(name: str, layers: Sequence[Links], batch: int) -> str | None:
+def reference_losses(layers: Sequence[Links], batch: int, steps: int = 3) -> list[torch.Tensor]:
+    """Return the first losses of the common network on the reference backend."""
+    generator = torch.Generator().manual_seed(1)
+    ours = build("sparsecore, layer by layer", layers)
+    with kernels.use("reference"):
+        return [ours.step(*_batch(batch, layers, generator)) for _ in range(steps)]
+
+
+def verify(name: str, layers: Sequence[Links], batch: int, expected: Sequence[torch.Tensor]) -> str | None:
     """Return ``None`` if a contender's first losses are those of the reference backend, else what is wrong.
 
-    Three steps are compared, so that wrong gradients show; a dense network, which trains weights that others do not
-    have, is compared on its first.
+    All steps are compared, so that wrong gradients show; a dense network, which trains weights that others do not have,
+    is compared on its first.
     """
     generator = torch.Generator().manual_seed(1)
-    contender, ours = build(name, layers), build("sparsecore, layer by layer", layers)
-    for _ in range(3 if contender.same_weights else 1):
-        x, y = _batch(batch, layers, generator)
-        loss = contender.step(x, y)
-        with kernels.use("reference"):
-            expected = ours.step(x, y)
-        what = disagreement(loss.float(), expected, contender.tolerance)
+    contender = build(name, layers)
+    for right in expected if contender.same_weights else expected[:1]:
+        loss = contender.step(*_batch(batch, layers, generator))
+        what = disagreement(loss.float(), right, contender.tolerance)
         if what is not None:
-            return f"loss {loss.item():.6f} where {expected.item():.6f} was expected, {what}"
+            return f"loss {loss.item():.6f} where {right.item():.6f} was expected, {what}"
     return None
 
 
@@ -98,8 +103,9 @@ def measure(
     entries: dict[str, dict[str, Any]] = {}
     ready: dict[str, Contender] = {}
     set_threads(thread_counts()[-1])
+    expected = reference_losses(layers, batch)
     for name in contenders or names():
-        made = _admitted(name, layers, batch)
+        made = _admitted(name, layers, batch, expected)
         entries[name] = {"status": made if isinstance(made, str) else OK}
         if not isinstance(made, str):
             ready[name] = made
@@ -123,12 +129,12 @@ def measure(
     return row
 
 
-def _admitted(name: str, layers: Sequence[Links], batch: int) -> Contender | str:
+def _admitted(name: str, layers: Sequence[Links], batch: int, expected: Sequence[torch.Tensor]) -> Contender | str:
     """Return the contender if it passes the gate, else its status."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            what = verify(name, layers, batch)
+            what = verify(name, layers, batch, expected)
             return build(name, layers) if what is None else wrong(what)
     except ImportError as error:
         return not_installed(error)
