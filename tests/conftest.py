@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 # CI draws the same examples every time; `fresh` looks for new ones.
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fresh", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)  # for mutation testing
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -49,7 +49,7 @@ class _LayerState:
             self.layer.topology,
             values.float().cpu().numpy(),
             None if grad is None else grad.detach().float().cpu().numpy(),
-            self.recorder.signals(self.history.ids, self.history.values) if rule.needs else None,
+            self.recorder.signals(self.history if "history" in rule.needs else None) if rule.needs else None,
             self.n_start,
             self.frozen,
             signs,
@@ -197,7 +197,7 @@ class Evolution:
         fresh_ids = edit.new.link_ids[edit.fresh]
         momentum = None
         if rule.fresh_momentum and isinstance(rule.predictor, Momentum):
-            signals = state.recorder.signals(state.history.ids, state.history.values)
+            signals = state.recorder.signals()
             rows, cols = np.divmod(fresh_ids, edit.new.n_in)
             momentum = rule.predictor.signed(edit.old, rows, cols, signals=signals).astype(np.float32)
         if companion is not None and state.own is not None:

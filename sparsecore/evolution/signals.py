@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sparsecore._typing import FloatArray, Int64Array
+from sparsecore.evolution.history import History
 from sparsecore.nn import SparseLinear
 from sparsecore.predictors import Signals
 
@@ -47,18 +47,20 @@ class Recorder:
             self._handle = None
         self._heard = []
 
-    def signals(self, retired_ids: Int64Array, retired_values: FloatArray) -> Signals:
-        """Return everything recorded, with the links retired so far."""
+    def signals(self, history: History | None = None) -> Signals:
+        """Return everything recorded, with the links retired so far if their `history` is given."""
+        retired: dict[str, Any] = {} if history is None else {
+            "retired_ids": history.ids, "retired_values": history.values,
+        }  # fmt: skip
         if not self._heard:
-            return Signals(retired_ids=retired_ids, retired_values=retired_values)
+            return Signals(**retired)
         inputs, grads = torch.cat([heard[1] for heard in self._heard]), torch.cat([heard[2] for heard in self._heard])
         ages = np.repeat([self._step - heard[0] for heard in self._heard], [len(heard[1]) for heard in self._heard])
         return Signals(
             inputs.float().cpu().numpy(),
             grads.float().cpu().numpy(),
             ages.astype(np.int64),
-            retired_ids,
-            retired_values,
+            **retired,
         )
 
     def state(self) -> list[dict[str, Any]]:

@@ -211,6 +211,26 @@ def test_presets_are_the_published_settings_of_a_task():
         sc.CHT(model, optimizer, every=5, preset="lama")
 
 
+@pytest.mark.parametrize(("name", "share"), [("gmp", 3 / 4), ("granet", 3 / 4), ("chtss", 1 / 2)])
+def test_decaying_methods_reach_their_density_when_their_papers_do(name, share):
+    model, optimizer = problem(density=0.5)
+    rule = sc.methods.get(name, model=model, optimizer=optimizer, every=5, steps=400, density=0.1).rule
+    end = round(400 * share)
+    assert [rule.density(step) for step in (0, end, 400)] == [0.5, 0.1, 0.1]
+    assert 0.1 < rule.density(end - 10) < rule.density(10) < 0.5
+    short = sc.methods.get(name, model=model, optimizer=optimizer, every=5, density=0.1).rule
+    assert short.density(0) == 0.1
+
+
+@pytest.mark.parametrize(("name", "start"), [("rigl", 0.3), ("granet", 0.5), ("snfs", 0.5)])
+def test_methods_of_falling_zeta_end_at_zero(name, start):
+    model, optimizer = problem()
+    rule = sc.methods.get(name, model=model, optimizer=optimizer, every=5, steps=400).rule
+    assert [rule.zeta(0), rule.zeta(200), rule.zeta(400)] == pytest.approx([start, start / 2, 0.0])
+    rule = sc.methods.get(name, model=model, optimizer=optimizer, every=5, steps=400, zeta=Constant(0.2)).rule
+    assert rule.zeta(400) == 0.2
+
+
 def test_esml_is_cht_without_percolation_and_early_stop():
     model, optimizer = problem()
     esml, cht = (method(model, optimizer, every=5).rule for method in (sc.ESML, sc.CHT))

@@ -79,6 +79,13 @@ def test_dijkstra_starts_only_at_the_ends_of_tied_links(monkeypatch):
     assert len(set(asked)) < 60
 
 
+def test_numbers_that_differ_by_rounding_alone_are_equal_and_others_are_not():
+    near = 1.0 + np.array([-(2.0**-48), 0.0, 2.0**-48, 2.0**-38])
+    rounded = subrank.to_forty_bits(near)
+    assert rounded[0] == rounded[1] == rounded[2] == 1.0 < rounded[3]
+    assert subrank.to_forty_bits(np.array([np.inf]))[0] == np.inf
+
+
 def test_nothing_is_subranked_where_scores_run_out():
     topology = Topology.from_ids([0], (3, 3))
     assert Top(subrank="spcorr").grow(CNL3(), topology, 3, 5).size == 3
