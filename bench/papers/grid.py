@@ -1,0 +1,232 @@
+"""The declared grid: which cells the tables and the ablations are made of, and in which order they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparsecore.bench.papers.cells import Cell, Protocol, Variant
+from sparsecore.models.recipes import DENSE
+
+__all__ = ["ABLATIONS", "ABLATION_DATA", "BASE", "TABLES", "Ablation", "Table", "cells"]
+
+
+def _variant(name: str, label: str, method: str, **changes: Any) -> Variant:
+    return Variant(name, label, {"method": method, **changes})
+
+
+_FC = Variant("dense", "FC (dense)", {"method": DENSE}, heavy=True)
+_RI: dict[str, Any] = {"removal": "relative_importance"}
+BASE = _variant("chts_n", "CHTs, CH2-L3n", "chts", predictor="ch2_l3n")
+_CHTS_N_RI = _variant("chts_n_ri", "CHTs, CH2-L3n, RI-soft", "chts", predictor="ch2_l3n", **_RI)
+_CHTS_P_RI = _variant("chts_p_ri", "CHTs, CH3-L3p, RI-soft", "chts", predictor="ch3_l3p", **_RI)
+_SET = _variant("set", "SET", "set")
+_STATIC = _variant("static_csti", "static, CSTI", "static", topology="csti")
+_STATIC_ER = _variant("static_er", "static, ER", "static", topology="er")
+_RIGL = _variant("rigl", "RigL", "rigl")
+_CHT = _variant("cht", "CHT", "cht")
+_CHTS_P = _variant("chts_p", "CHTs, CH3-L3p", "chts", predictor="ch3_l3p")
+_MEST = _variant("mest", "MEST (EM&S)", "mest")
+_WEIGHTS = Variant("dense_weights", "dense, as many weights", {"method": DENSE}, shape="weights")
+_CORE = Variant("dense_core", "dense, shape left by CHTs", {"method": DENSE}, shape="core")
+_GMP = Variant("gmp", "GMP", {"method": "gmp"}, heavy=True)
+_GRANET = Variant("granet", "GraNet", {"method": "granet", "zeta": 0.3}, heavy=True)
+_CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table per data set.
+
+    Attributes
+    ----------
+    density : float
+        Of the hidden layers.
+    variants : sequence of Variant
+        Rows, in the order in which they are shown.
+    only : mapping of str to sequence of Variant
+        Rows of one data set alone.
+    """
+
+    density: float
+    variants: Sequence[Variant]
+    only: Mapping[str, Sequence[Variant]]
+
+    def rows(self, data: str) -> list[Variant]:
+        """Return the rows of a data set."""
+        return [*self.variants, *self.only.get(data, ())]
+
+
+TABLES = (
+    Table(
+        0.01,
+        (
+            _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _CHT, _CHTS_P, BASE, _GMP, _GRANET, _CHTSS,
+        ),
+        {"fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI)},
+    ),
+    Table(0.001, (_WEIGHTS, _CORE, _STATIC, _SET, _RIGL, _CHT, BASE), {}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Runs that differ from the base in one choice, on one data set, chosen by held-out samples.
+
+    Attributes
+    ----------
+    title : str
+        The choice.
+    base : str
+        What the base takes.
+    variants : tuple of Variant
+        The other values.
+    """
+
+    title: str
+    base: str
+    variants: tuple[Variant, ...]
+
+
+ABLATION_DATA, _ABLATION_DENSITY = "fashion_mnist", 0.01
+
+
+def _other(name: str, label: str, every_epochs: float = 1.0, **changes: Any) -> Variant:
+    return Variant(name, label, {**BASE.changes, **changes}, every_epochs=every_epochs)
+
+
+def _generator(name: str, label: str, topology: str, **options: Any) -> Variant:
+    return _other(f"gen_{name}", label, topology=topology, topology_options=options)
+
+
+def _ramp(name: str, label: str, *schedule: Any) -> Variant:
+    return _other(f"ramp_{name}", label, rule={"temperature": list(schedule)})
+
+
+def _hard(name: str, label: str, removal: str) -> Variant:
+    return _other(f"removal_{name}_hard", label, removal=removal, rule={"keep": "top", "temperature": None})
+
+
+_GRADIENT_RULES = ("mest", "snip", "sensitivity", "reciprocal_sensitivity")
+
+ABLATIONS = (
+    Ablation(
+        "First links",
+        "CSTI",
+        (
+            _generator("er", "ER", "er"),
+            *(_generator(f"bsw_{beta:g}", f"BSW, β = {beta:g}", "bsw", beta=beta) for beta in (0.0, 0.1, 0.5)),
+            _generator("bsf", "BSF", "bsf"),
+            *(_generator(f"brf_{r:g}", f"BRF, r = {r:g}", "brf", r=r) for r in (0.0, 0.1, 0.25, 0.5)),
+        ),
+    ),
+    Ablation(
+        "Removal",
+        "weight magnitude, soft (WMs)",
+        (
+            _hard("magnitude", "weight magnitude, hard (WM)", "magnitude"),
+            _other("removal_ri", "relative importance, soft (RIs)", **_RI),
+            _hard("ri", "relative importance, hard (RI)", "relative_importance"),
+            _hard("set_signed", "smallest of either sign, hard (SET)", "set_signed"),
+            *(_other(f"removal_{rule}", f"{rule.replace('_', ' ')}, soft", removal=rule) for rule in _GRADIENT_RULES),
+            _other("removal_random", "random", removal="random"),
+        ),
+    ),
+    Ablation(
+        "Regrowth",
+        "CH2-L3n",
+        (
+            _other("grow_random", "random", predictor="random"),
+            _other("grow_ch3_l3n", "CH3-L3n", predictor="ch3_l3n"),
+            _other("grow_ch3_l3p", "CH3-L3p", predictor="ch3_l3p"),
+            _other("grow_ch2_l3p", "CH2-L3p", predictor="ch2_l3p"),
+            _other("grow_top", "CH2-L3n, the highest scores", rule={"grow": "top"}),
+        ),
+    ),
+    Ablation(
+        "Replaced fraction ζ",
+        "0.3",
+        (
+            *(_other(f"zeta_{zeta:g}", f"{zeta:g}", zeta=zeta) for zeta in (0.05, 0.1, 0.2, 0.5)),
+            _other("zeta_cosine", "0.3, falling to 0 by cosine", zeta=0.3, zeta_schedule="cosine"),
+        ),
+    ),
+    Ablation(
+        "Temperature of removal",
+        "1 to 3, linear",
+        (
+            _ramp("1", "1 throughout", "linear", 1.0, 1.0),
+            _ramp("9", "1 to 9, linear", "linear", 1.0, 9.0),
+            _ramp("odds_75", "δ/(1-δ), δ 0.5 to 0.75", "odds", 0.5, 0.75),
+            _ramp("odds_90", "δ/(1-δ), δ 0.5 to 0.9", "odds", 0.5, 0.9),
+        ),
+    ),
+    Ablation(
+        "Values of new links",
+        "zero",
+        tuple(
+            _other(f"fresh_{kind}", label, rule={"fresh": kind})
+            for kind, label in (("history", "what they held when last removed"), ("swi", "drawn (SWI)"))
+        ),
+    ),
+    Ablation("Percolation", "on", (_other("no_percolation", "off", rule={"percolate": False}),)),
+    Ablation(
+        "Epochs between updates",
+        "1",
+        tuple(_other(f"every_{every:g}", f"{every:g}", every_epochs=every) for every in (0.25, 0.5, 2.0, 5.0)),
+    ),
+)
+
+#: Cheap and telling rows come first within a data set; the base comes before the control that copies its shape.
+_FIRST = ("chts_n", "set", "static_csti", "chts_n_ri", "dense_weights", "dense_core", "chts_p", "chts_p_ri", "cht")
+_SEEDS = (0, 1, 2)
+
+
+def cells(protocol: Protocol) -> list[Cell]:
+    """Return all cells in the order in which they are to be run.
+
+    One seed of every table at fixed density comes first, then the same with held-out samples, further seeds, one seed
+    of the ablations, further seeds with held-out samples, dense and decaying networks, and further seeds of the
+    ablations.
+    """
+    unique = {cell.key: cell for cell in reversed([*_table_cells(protocol), *_ablation_cells(protocol)])}
+    ranks = {name: rank for rank, name in enumerate(_FIRST)}
+    places = {name: place for place, name in enumerate(protocol.widths)}
+    order = {cell.key: at for at, cell in enumerate(_table_cells(protocol))}
+    return sorted(
+        unique.values(),
+        key=lambda cell: (
+            cell.stage,
+            places[cell.data],
+            -cell.density,
+            cell.seed,
+            ranks.get(cell.variant.name, len(ranks)),
+            order.get(cell.key, 0),
+        ),
+    )
+
+
+def _table_cells(protocol: Protocol) -> Iterator[Cell]:
+    for table in TABLES:
+        for data in protocol.widths:
+            for variant in table.rows(data):
+                density = 1.0 if variant.name == "dense" else table.density
+                for seed in _SEEDS:
+                    for held in (False, True):
+                        yield Cell(data, variant, density, seed, held, _stage(variant, seed, held))
+
+
+def _stage(variant: Variant, seed: int, held: bool) -> int:
+    if variant.heavy:
+        return 5 + 2 * (seed > 0) + held
+    return (4 if seed else 1) if held else (2 if seed else 0)
+
+
+def _ablation_cells(protocol: Protocol) -> Iterator[Cell]:
+    if ABLATION_DATA not in protocol.widths:
+        return
+    for ablation in ABLATIONS:
+        for variant in ablation.variants:
+            for seed in _SEEDS:
+                yield Cell(ABLATION_DATA, variant, _ABLATION_DENSITY, seed, held=True, stage=6 if seed else 3)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sparsecore import kernels
+from sparsecore.bench.papers.cells import Cell, Protocol, Variant, configure, equal_width
+from sparsecore.bench.papers.grid import ABLATIONS, TABLES, cells
+from sparsecore.bench.papers.pool import Job, work
+from sparsecore.bench.papers.results import Results
+from sparsecore.bench.papers.training import unpack_tiles
+from sparsecore.errors import DataError
+from sparsecore.models.data import ImageData
+
+PROTOCOL = Protocol(epochs=3, batch_size=16, widths={"mnist_5k": 24}, n_held=16)
+CHTS = next(variant for variant in TABLES[0].variants if variant.name == "chts_n")
+CORE = next(variant for variant in TABLES[0].variants if variant.name == "dense_core")
+
+
+def noise(name: str = "mnist_5k") -> ImageData:
+    draw = np.random.default_rng(0)
+    y = np.arange(96, dtype=np.int64) % 3
+    x = (draw.standard_normal((96, 16)) + y[:, None]).astype(np.float32)
+    return ImageData(name, x, y, x[:30], y[:30], 3, (0.0,), (1.0,))
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay_as_they_were() -> object:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+    kernels.set_num_threads(None)
+
+
+def tiny(variant: Variant, *, held: bool = False, seed: int = 0) -> Cell:
+    return Cell("mnist_5k", variant, 0.2, seed, held)
+
+
+def job(folder: Path, *chosen: Cell) -> Job:
+    return Job(chosen, PROTOCOL, folder / "results", folder / "scratch", folder)
+
+
+def never() -> bool:
+    return False
+
+
+def after(n: int) -> Callable[[], bool]:
+    """Tell to stop from the n-th question on."""
+    asked = iter(range(1000))
+    return lambda: next(asked) >= n
+
+
+def test_a_grid_is_run_once_and_a_cell_waits_for_the_one_it_is_built_on(tmp_path: Path) -> None:
+    order = job(tmp_path, tiny(CORE), tiny(CHTS), tiny(CHTS, held=True))
+    assert work(order, stop=never, load=noise) == 0
+    results = Results(order.results)
+    assert all(cell.is_done(results, PROTOCOL) for cell in order.cells)
+    core, chts, held = (results.read(cell.key) for cell in order.cells)
+    assert core is not None
+    assert chts is not None
+    assert held is not None
+    assert core["config"]["hidden"] == [entry["active"] for entry in chts["neurons"][1:]]
+    assert chts["summary"]["updates"] == 2
+    assert len(chts["curve"]["test_accuracy"]) == 3
+    assert "valid_accuracy" not in chts["curve"]
+    assert len(held["curve"]["valid_accuracy"]) == 3
+    assert round(held["summary"]["accuracy_at_best_valid"], 4) in held["curve"]["test_accuracy"]
+    assert {"cpu_s", "wall_s", "sessions", "aae", "itop", "anp", "overlap"} <= chts["summary"].keys()
+    assert "data_dir" not in chts["config"]
+    assert unpack_tiles(chts["after"]["hidden.0"]).sum() == chts["layers"][0]["links"]
+    times = {cell.key: results.path(cell.key).stat().st_mtime_ns for cell in order.cells}
+    assert work(order, stop=never, load=noise) == 0
+    assert times == {cell.key: results.path(cell.key).stat().st_mtime_ns for cell in order.cells}
+
+
+def test_a_run_told_to_stop_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    whole, cut = job(tmp_path / "a", tiny(CHTS)), job(tmp_path / "b", tiny(CHTS))
+    work(whole, stop=never, load=noise)
+    work(cut, stop=after(3), load=noise)
+    key = cut.cells[0].key
+    assert not Results(cut.results).path(key).exists()
+    assert (cut.scratch / f"{key}.safetensors").exists()
+    work(cut, stop=never, load=noise)
+    first, second = (Results(order.results).read(key) for order in (whole, cut))
+    assert first is not None
+    assert second is not None
+    assert first["curve"] == second["curve"]
+    assert (first["before"], first["after"]) == (second["before"], second["after"])
+    assert [part["summary"]["sessions"] for part in (first, second)] == [1, 2]
+    assert not (cut.scratch / f"{key}.safetensors").exists()
+
+
+def test_a_damaged_checkpoint_begins_the_run_again(tmp_path: Path) -> None:
+    order = job(tmp_path, tiny(CHTS))
+    work(order, stop=after(3), load=noise)
+    (order.scratch / f"{order.cells[0].key}.safetensors").write_bytes(b"nothing")
+    assert work(order, stop=never, load=noise) == 0
+    result = Results(order.results).read(order.cells[0].key)
+    assert result is not None
+    assert result["summary"]["sessions"] == 1
+
+
+def test_a_result_of_another_setting_is_run_again(tmp_path: Path) -> None:
+    order = job(tmp_path, tiny(CHTS))
+    work(order, stop=never, load=noise)
+    longer = dataclasses.replace(order, protocol=dataclasses.replace(PROTOCOL, epochs=4))
+    assert not longer.cells[0].is_done(Results(longer.results), longer.protocol)
+    work(longer, stop=never, load=noise)
+    assert longer.cells[0].is_done(Results(longer.results), longer.protocol)
+
+
+def test_a_cell_that_fails_does_not_end_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = Variant("broken", "broken", {"method": "chts", "topology": "csti", "init": "nothing"})
+    order = job(tmp_path, tiny(broken), tiny(CHTS))
+    assert work(order, stop=never, load=noise) == 1
+    assert "broken-20pc-s0 failed" in capsys.readouterr().err
+    assert order.cells[1].is_done(Results(order.results), PROTOCOL)
+
+
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.write("a", {"setting": {}})
+    assert results.read("a") == {"setting": {}}
+    results.path("a").write_text('{"setting": {')
+    with pytest.raises(DataError, match=r"a\.json"):
+        results.read("a")
+
+
+def test_held_out_samples_are_the_same_for_every_seed_and_no_figure_of_the_main_runs_reads_them() -> None:
+    protocol = Protocol()
+    declared = cells(protocol)
+    assert {cell.setting(protocol)["n_held"] for cell in declared if cell.held} == {5000}
+    assert {cell.setting(protocol)["n_held"] for cell in declared if not cell.held} == {0}
+    ablations = {variant.name for ablation in ABLATIONS for variant in ablation.variants}
+    assert all(cell.held for cell in declared if cell.variant.name in ablations)
+
+
+def test_every_declared_cell_builds_a_run_and_has_a_name_of_its_own(tmp_path: Path) -> None:
+    protocol = Protocol()
+    declared = cells(protocol)
+    assert len({cell.key for cell in declared}) == len(declared)
+    results = Results(tmp_path)
+    for cell in declared:
+        if cell.variant.shape != "core":
+            config = configure(cell, protocol, noise(), results)
+            assert (config.batch_size, config.lr, config.lr_end, config.momentum) == (32, 0.025, 2.5e-4, 0.9)
+            assert json.loads(json.dumps(cell.setting(protocol))) == cell.setting(protocol)
+
+
+def test_one_seed_of_every_cell_of_fixed_density_comes_first_and_dense_ones_late() -> None:
+    declared = cells(Protocol())
+    stages = [cell.stage for cell in declared]
+    assert stages == sorted(stages)
+    first = [cell for cell in declared if cell.stage == 0]
+    assert {cell.seed for cell in first} == {0}
+    assert not any(cell.variant.heavy or cell.held for cell in first)
+    assert [cell.data for cell in first] == sorted(
+        (cell.data for cell in first), key=["mnist", "fashion_mnist", "cifar10"].index
+    )
+
+
+@pytest.mark.parametrize("density", [0.001, 0.01, 0.1])
+def test_the_dense_control_has_as_many_weights_to_within_one_unit(density: float) -> None:
+    n_features, width, n_classes = 784, 1568, 10
+    links = density * (n_features * width + 2 * width**2) + n_classes * width
+    small = equal_width(n_features, width, n_classes, density)
+    weights = [n_features * n + 2 * n**2 + n_classes * n for n in (small - 1, small, small + 1)]
+    assert weights[0] < links < weights[2]
