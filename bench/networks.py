@@ -24,6 +24,7 @@ from sparsecore import predictors
 from sparsecore._typing import BoolArray, Float64Array, Int64Array
 from sparsecore.bench.networks_page import write_page
 from sparsecore.errors import DataError
+from sparsecore.metrics import structural_consistency
 from sparsecore.storage import Topology
 
 __all__ = ["NETWORKS", "PREDICTORS", "all_scores", "data_folder", "load_network", "main", "quality", "removed_pairs"]
@@ -165,6 +166,18 @@ def measure_split(topology: Topology, name: str, split: int) -> dict[str, Any]:
     return results
 
 
+def measure_consistency(topology: Topology) -> dict[str, Any]:
+    """Return structural consistency of a network, and of random ones of its size, 20 draws each."""
+    found = structural_consistency(topology, fraction=FRACTION, repeats=20)
+    null = []
+    for seed in range(20):
+        ids = np.random.default_rng(seed).choice(topology.n_possible, topology.n_links, replace=False)
+        layer = Topology.from_ids(ids, topology.shape)
+        null.append(structural_consistency(layer, fraction=FRACTION, repeats=1, seed=seed).mean)
+    rows = {"network": found.values, "random": null}
+    return {"rank": found.rank, **{name: [round(value, 6) for value in values] for name, values in rows.items()}}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Measure what is missing in the JSON file, then write the page."""
     parser = argparse.ArgumentParser(prog="python -m sparsecore.bench.networks", description=__doc__)
@@ -180,6 +193,8 @@ def main(argv: list[str] | None = None) -> int:
         for split in range(options.splits):
             if entry["splits"].get(str(split), {}).keys() != {*PREDICTORS, "reached"}:
                 entry["splits"][str(split)] = measure_split(topology, name, split)
+        if "consistency" not in entry:
+            entry["consistency"] = measure_consistency(topology)
         _write(options.results, results)
         sys.stderr.write(f"{name}: {len(entry['splits'])} splits\n")
     write_page(results, options.page)

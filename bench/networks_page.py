@@ -56,6 +56,7 @@ def write_page(results: Mapping[str, Any], page: Path) -> None:
         _ranking(found),
         _literature(found),
         _nodes(found),
+        _consistency(results, found),
         _SOURCES,
     ]
     page.write_text("\n".join(parts))
@@ -170,6 +171,32 @@ def _nodes(found: Mapping[str, Samples]) -> str:
     return "\n".join([*lines, ""])
 
 
+def _consistency(results: Mapping[str, Any], found: Mapping[str, Samples]) -> str:
+    lines = [
+        "## How predictable the networks are\n",
+        "Structural consistency (Lü et al. 2015; [measures.md](measures.md)) takes out a tenth of the links too, and",
+        "asks how many of them the spectrum of the rest ranks first when it is corrected for them: an estimate of how",
+        "predictable a network is, without a predictor. On the drug-target networks it is near the best precision.\n",
+        f"| | {' | '.join(found)} |",
+        "|---" * (len(found) + 1) + "|",
+    ]
+    rows = {
+        name: [np.array(entry["consistency"][name]) for entry in results.values()] for name in ("network", "random")
+    }
+    ranks = [str(entry["consistency"]["rank"] or "all") for entry in results.values()]
+    best = [max((part[label][:, 0] for label in LABELS), key=lambda values: values.mean()) for part in found.values()]
+    lines.append(f"| structural consistency | {' | '.join(map(_with_error, rows['network']))} |")
+    lines.append(f"| the same, random links of equal number | {' | '.join(map(_with_error, rows['random']))} |")
+    lines.append(f"| singular values | {' | '.join(ranks)} |")
+    lines.append(f"| best precision of a predictor | {' | '.join(map(_with_error, best))} |")
+    note = [
+        "It flatters small networks: the correction has seen the removed links, and with few of them it gives many",
+        "away. On random links, where nothing can be predicted, it finds far more than chance when the network is",
+        "small. That is why the southern women look more predictable than any predictor finds them.",
+    ]
+    return "\n".join([*lines, "", *note, ""])
+
+
 def _error(values: Float64Array) -> float:
     return float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else float("nan")
 
@@ -193,6 +220,7 @@ _SOURCES = """## Sources
 - C. Durán et al., *Pioneering topological methods for network-based drug-target prediction by exploiting a
   brain-network self-organization theory*, Briefings in Bioinformatics 19 (2018).
 - I. A. Kovács et al., *Network-based prediction of protein interactions*, Nature Communications 10 (2019).
+- L. Lü et al., *Toward link predictability of complex networks*, PNAS 112 (2015).
 - A. Muscoloni et al., *Adaptive network automata modelling of complex networks* (2022).
 - Y. Zhang et al., *Brain network science modelling of sparse neural networks enables Transformers and LLMs to perform
   as fully connected* (2025).
