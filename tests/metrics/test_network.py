@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import doctest
+import importlib
+import pkgutil
+import time
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -79,8 +84,6 @@ def test_layers_are_grouped_into_chains_by_number_and_size() -> None:
 
 
 def test_all_measures_of_a_large_network_come_within_a_minute_and_what_is_not_defined_says_why() -> None:
-    import time
-
     started = time.perf_counter()
     rows = metrics.measure_network(large_chain())
     assert time.perf_counter() - started < 60
@@ -97,3 +100,8 @@ def test_neuron_layers_have_size_active_fraction_and_hub_share() -> None:
     assert [size for size, _, _ in rows] == [4, 10, 2]
     assert [active for _, active, _ in rows] == [1, 1, 1]
     assert [share for *_, share in rows] == pytest.approx([0.25, 0.1, 0.5])
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(metrics.__path__)])
+def test_examples_in_docstrings_are_true(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"sparsecore.metrics.{name}")).failed == 0
