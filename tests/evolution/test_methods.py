@@ -13,9 +13,10 @@ from torch import nn
 
 import sparsecore as sc
 from sparsecore.errors import CheckpointError, ConfigError, SignalError, UnknownNameError
-from sparsecore.evolution import Parts
+from sparsecore.evolution import Parts, SignedWalk
 from sparsecore.evolution.methods.parts import PRESETS
 from sparsecore.io import load, save
+from sparsecore.models import MLP
 from sparsecore.predictors import CH3L3n, Random
 from sparsecore.removal import Fraction, Snip
 from sparsecore.schedules import Constant, Linear
@@ -263,6 +264,25 @@ def test_mean_density_is_the_mean_over_the_steps_that_were_taken(name):
         assert (16 * planned + 2 * tail) / 18 == pytest.approx(evolution.report().mean_density, abs=2e-3)
 
 
+def test_the_report_weighs_layers_by_the_links_they_could_hold():
+    model = MLP(10, (40, 60), 4, density=0.1, seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rule = sc.Rule(predictor=Random(), grow=Soft(), zeta=Constant(0.3), percolate=False, density=Linear(0.1, 0.4, 6))
+    evolution, ever = sc.Evolution(model, optimizer, rule, every=1), [set(), set()]
+    for step in range(4):
+        for links, layer in zip(ever, sc.sparse_layers(model).values(), strict=True):
+            links |= set(layer.topology.link_ids.tolist())
+        if step < 3:
+            plans = evolution.update()
+            evolution.advance(0)
+    report, possible = evolution.report(), 10 * 40 + 40 * 60
+    assert report.itop == pytest.approx(sum(map(len, ever)) / possible)
+    assert [layer.itop for layer in report.layers] == pytest.approx([len(ever[0]) / 400, len(ever[1]) / 2400])
+    assert report.density == pytest.approx(sum(plan.edit.new.n_links for plan in plans) / possible)
+    grown, fresh = (sum(sizes) for sizes in zip(*((p.grown.size, p.edit.fresh.size) for p in plans), strict=True))
+    assert report.overlap == pytest.approx(1 - fresh / grown)
+
+
 def test_planned_density_counts_whole_spans_between_updates():
     rule = sc.Rule(density=Linear(0.5, 0.1, 8))
     assert rule.planned_density(0.5, every=4, steps=10) == pytest.approx((4 * 0.5 + 4 * 0.3 + 2 * 0.1) / 10)
@@ -307,6 +327,7 @@ def test_deepr_pulls_values_towards_zero_and_shakes_them(l1, noise):
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     moved = ((layer.values.detach() - before) * torch.where(before < 0, -1.0, 1.0)).numpy() / 0.1
+    assert SignedWalk() == SignedWalk(l1=1e-4, noise=1 / 3), "T = η α² / 18 makes sqrt(2 η T) a third of η α"
     if not noise or not l1:
         np.testing.assert_allclose(moved, -l1, atol=1e-5)
     else:
