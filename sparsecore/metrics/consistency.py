@@ -99,9 +99,10 @@ def structural_consistency(
     equations 2 to 5. A chain is bipartite (even against odd neuron layers), so its eigenvectors are pairs of singular
     vectors of the matrix B between both, and ``Δσ_k = u_k · ΔB v_k``. Where singular values are equal, ΔB is applied to
     the space that they share, so that the result does not depend on a choice of basis. Eigenvalues of 0 stay 0 (the
-    paper's code corrects them too, which hands back removed links between neurons that lost all of theirs). Ties at the end of the ranking count with the
-    probability to be in. The correction has seen what was taken out, so small networks of random links have a σ_c well
-    above `chance`: compare with such. Approximated in large networks: the singular values beyond `rank` are taken as 0.
+    paper's code corrects them too, which hands back removed links between neurons that lost all of theirs). Ties at the
+    end of the ranking count with the probability to be in. The correction has seen what was taken out, so small
+    networks of random links have a σ_c well above `chance`: compare with such. Approximated in large networks: the
+    singular values beyond `rank` are taken as 0.
 
     Memory O(links + rank · neurons) and a tile of scores; time O(rank · pairs) per draw, since all pairs are ranked.
     """
