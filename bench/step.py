@@ -32,6 +32,9 @@ BATCHES = (32, 128)
 OURS = "sparsecore"
 KERNELS = "links alone"
 
+#: Steps per call of a contender that takes many: the trainer takes all those between two updates.
+STEPS_AT_ONCE = 100
+
 
 def common_network(density: float, sizes: Sequence[int] = SIZES, seed: int = 0) -> list[Links]:
     """Return the layers that all contenders share: sparse hidden layers and a dense head."""
@@ -110,10 +113,13 @@ def measure(
         if not isinstance(made, str):
             ready[name] = made
     x, y = _batch(batch, layers, torch.Generator().manual_seed(2))
-    calls: dict[str, Callable[[], object]] = {name: partial(made.step, x, y) for name, made in ready.items()}
+    calls: dict[str, Callable[[], object]] = {
+        name: partial(made.step, x, y) if made.many is None else partial(made.many, x, y, STEPS_AT_ONCE)
+        for name, made in ready.items()
+    }
     calls[KERNELS] = _links_alone(layers, x)
     before = ping_pong_ns()
-    rows = _time(calls, seconds)
+    rows = _time(calls, seconds, {name: STEPS_AT_ONCE for name, made in ready.items() if made.many is not None})
     for name in ready:
         entries[name] |= rows[name]
     row: dict[str, Any] = {
@@ -140,8 +146,10 @@ def _admitted(name: str, layers: Sequence[Links], batch: int, expected: Sequence
         return not_installed(error)
 
 
-def _time(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, dict[str, Any]]:
-    """Return times at the best number of threads, and at each."""
+def _time(
+    calls: dict[str, Callable[[], object]], seconds: float, steps_per_call: dict[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Return times of a step at the best number of threads, and at each."""
     counts = thread_counts()
     variants = {(name, n): call for n in counts for name, call in calls.items()}
     labels = {f"{name} @{n}": (name, n) for name, n in variants}
@@ -150,6 +158,8 @@ def _time(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, d
         seconds=seconds / len(counts),
         prepare={label: partial(set_threads, n) for label, (_, n) in labels.items()},
     )
+    for label, (name, _) in labels.items():
+        samples[label] = [time / steps_per_call.get(name, 1) for time in samples[label]]
     medians = {label: median(times) for label, times in samples.items()}
     best = {name: min(counts, key=partial(_median_at, medians, name)) for name in calls}
     base_name = OURS if OURS in calls else next(iter(calls))

@@ -23,5 +23,5 @@ def test_commands_named_in_the_readme_exist() -> None:
     text = (ROOT / "README.md").read_text()
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)\b", text)) <= targets
-    known = {"train", "resume", "inspect", "methods", "demo", "doctor"}
+    known = {"train", "resume", "inspect", "export", "methods", "bench", "demo", "doctor"}
     assert set(re.findall(r"^\$? ?sparsecore ([a-z]+)", text, re.MULTILINE)) <= known

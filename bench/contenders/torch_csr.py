@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparsecore.bench.contenders.network import LR, MOMENTUM, Contender, Links, register, stack, training_step
+from sparsecore.bench.contenders.network import (
+    LR,
+    MOMENTUM,
+    WEIGHT_DECAY,
+    Contender,
+    Links,
+    register,
+    stack,
+    training_step,
+)
 
 __all__ = ["CsrLinear", "csr_step"]
 
@@ -84,7 +93,8 @@ def csr_step(model: nn.Sequential, inner: Step) -> Step:
         loss = inner(x, y)
         for weight, velocity in zip(csr, velocities, strict=True):
             assert weight.grad is not None
-            velocity.mul_(MOMENTUM).add_(weight.grad.values())
+            slope = weight.grad.values() + WEIGHT_DECAY * weight.detach().values()
+            velocity.mul_(MOMENTUM).add_(slope)
             with torch.no_grad():
                 weight.values().sub_(velocity, alpha=LR)
             weight.grad = None
