@@ -12,6 +12,7 @@ from sparsecore.errors import SignalError
 from sparsecore.evolution.percolation import percolate
 from sparsecore.evolution.redistribution import Surviving, share
 from sparsecore.evolution.rule import Rule
+from sparsecore.kernels.cpu.remap import plan_edit
 from sparsecore.predictors import Signals
 from sparsecore.removal import Candidates, Links, Removal
 from sparsecore.selection import Selection
@@ -272,4 +273,4 @@ def _grow(view: LayerView, rule: Rule, kept: Int64Array, n: int, seed: int) -> L
     if rule.predictor is not None and n:
         left = view.topology.subset(kept)
         grown = rule.grow.grow(rule.predictor, left, n, seed, signals=view.signals)
-    return LayerPlan(TopologyEdit.plan(view.topology, kept, grown), kept, grown)
+    return LayerPlan(plan_edit(view.topology, kept, grown), kept, grown)
