@@ -11,15 +11,16 @@ BIN := $(VENV)/bin
 DEMO ?= runs/demo
 PYTEST ?= -q
 SAMPLE ?= 40
+PAPERS ?=
 PINS := pyproject.toml setup.py constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LIST := sed -u -n -e 's/^Collecting \([^ ]*\).*/  \1/p' -e '/ERROR/p' -e '/WARNING: Retrying/p'
 
-.PHONY: help demo test slow mutation bench lint format typecheck wheel clean
+.PHONY: help demo test slow mutation bench papers lint format typecheck wheel clean
 
 help:
 	@sed -n 's/^#\(  .*\)/\1/p' Makefile
-	@echo "  make bench | slow | mutation | lint | format | typecheck | wheel | clean"
+	@echo "  make bench | papers | slow | mutation | lint | format | typecheck | wheel | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Expected Python >= 3.11. Got " + sys.version.split()[0] + ". Set PYTHON=python3.x")'
@@ -62,6 +63,11 @@ $(VENV)/.installed-mutation: $(PINS) | $(VENV)/.installed-dev
 
 mutation: $(VENV)/.installed-dev $(VENV)/.installed-mutation
 	@$(BIN)/python tests/mutation/run.py --sample $(SAMPLE)
+
+# Days of processor time in all: it takes up what is missing, and can be stopped and started at will.
+papers: $(VENV)/.installed-dev
+	@$(BIN)/python -m sparsecore.bench.papers mlp $(PAPERS)
+	@$(BIN)/python -m sparsecore.bench.papers page
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,16 @@ import pytest
 import torch
 
 from sparsecore import kernels
+from sparsecore.bench.papers.__main__ import main
 from sparsecore.bench.papers.cells import Cell, Protocol, Variant, configure, equal_width
+from sparsecore.bench.papers.figures import Figure, difference, figure
 from sparsecore.bench.papers.grid import ABLATIONS, TABLES, cells
 from sparsecore.bench.papers.pool import Job, work
 from sparsecore.bench.papers.results import Results
-from sparsecore.bench.papers.training import unpack_tiles
+from sparsecore.bench.papers.runtime import DENSE, measure
+from sparsecore.bench.papers.training import tiles_of, unpack_tiles
 from sparsecore.errors import DataError
+from sparsecore.generators import ER
 from sparsecore.models.data import ImageData
 
 PROTOCOL = Protocol(epochs=3, batch_size=16, widths={"mnist_5k": 24}, n_held=16)
@@ -172,3 +177,97 @@ def test_the_dense_control_has_as_many_weights_to_within_one_unit(density: float
     small = equal_width(n_features, width, n_classes, density)
     weights = [n_features * n + 2 * n**2 + n_classes * n for n in (small - 1, small, small + 1)]
     assert weights[0] < links < weights[2]
+
+
+def write_fixture(folder: Path, cell: Cell, last: float, *, valid: float | None = None) -> None:
+    """Write a result as a run would, with made-up figures."""
+    summary = {
+        "accuracy_last": last, "accuracy_best_on_test": last + 0.001, "accuracy_at_best_valid": valid,
+        "aae": last - 0.01, "anp": 0.25, "itop": 0.07, "overlap": 0.7, "cpu_s": 90.0, "wall_s": 99.0,
+        "peak_memory_bytes": 2**25,
+    }  # fmt: skip
+    sparse = not cell.variant.is_dense
+    tiles = {f"hidden.{2 * layer}": tiles_of(ER()((8, 8), 12, layer), 4) for layer in range(3)} if sparse else {}
+    curve = {name: [0.5, last, last] for name in ("train_loss", "test_accuracy", "anp", "itop", "overlap")}
+    result = {
+        "setting": cell.setting(Protocol()), "summary": summary, "n_test": 10_000, "curve": curve,
+        "valid_accuracy": valid, "before": tiles, "after": tiles, "layers": [{"shape": [8, 8]}] * len(tiles),
+        "neurons": [{"name": "inputs", "active": 5, "all": 8}], "machine": {"cpu": "x", "commit": "abc"},
+    }  # fmt: skip
+    if cell.held:
+        curve["valid_accuracy"] = [0.5, valid or 0.0, valid or 0.0]
+    Results(folder).write(cell.key, result)
+
+
+def row_of(page: str, label: str, heading: str) -> list[str]:
+    section = page.partition(f"## {heading}")[2]
+    line = next(line for line in section.splitlines() if line.startswith(f"| {label} |"))
+    return [part.strip() for part in line.split("|")[1:-1]]
+
+
+def test_the_page_shows_means_beside_printed_figures_and_says_what_is_missing(tmp_path: Path) -> None:
+    declared = {cell.key: cell for cell in cells(Protocol())}
+    for seed, accuracy in enumerate((0.98, 0.985, 0.99)):
+        write_fixture(tmp_path / "r", declared[f"mnist-chts_n-1pc-s{seed}"], accuracy)
+    write_fixture(tmp_path / "r", declared["mnist-chts_n-1pc-s0-held"], 0.981, valid=0.979)
+    write_fixture(tmp_path / "r", declared["mnist-static_csti-1pc-s0"], 0.9)
+    write_fixture(tmp_path / "r", declared["fashion_mnist-chts_n-1pc-s0-held"], 0.9, valid=0.91)
+    write_fixture(tmp_path / "r", declared["fashion_mnist-zeta_0.1-1pc-s0-held"], 0.9, valid=0.93)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/results.md").write_text("old\n<!-- notes -->\nwritten by hand\n<!-- /notes -->\nold\n")
+    assert main(["page", "--results", str(tmp_path / "r"), "--docs", str(tmp_path / "docs")]) == 0
+    page = (tmp_path / "docs/results.md").read_text()
+    assert f"7 of {len(declared)} declared runs are done" in page
+    assert "<!-- notes -->\nwritten by hand\n<!-- /notes -->" in page
+    assert "old" not in page.splitlines()
+    chts = row_of(page, "CHTs, CH2-L3n", "MNIST, 1% of the links")
+    assert chts[1:7] == ["3", "98.50 ± 0.29", "97.90 (1 seed)", "98.60 ± 0.29", "98.76 ± 0.05", "-0.16"]
+    assert row_of(page, "FC (dense)", "MNIST, 1% of the links")[1:6] == ["not run", "–", "–", "–", "98.78"]
+    assert "| MNIST | 98.50 ± 0.29 | static, CSTI | 90.00 | +8.50 ± 0.42 | higher |" in page
+    assert "| CIFAR-10 | – | FC (dense) | – | – | not run yet |" in page
+    ablations = (tmp_path / "docs/ablations.md").read_text()
+    zeta = row_of(ablations, "0.1", "Replaced fraction")
+    assert zeta[:4] == ["0.1", "1", "93.00", "+2.00 ± 0.54"]
+    for picture in ("quadrants", "curves_mnist_1pc", "adjacency_mnist_1pc"):
+        assert f"images/results/{picture}.png" in page
+        assert (tmp_path / f"docs/images/results/{picture}.png").stat().st_size < 200_000
+
+
+def test_the_page_of_no_results_says_so(tmp_path: Path) -> None:
+    assert main(["page", "--results", str(tmp_path / "r"), "--docs", str(tmp_path)]) == 0
+    assert "0 of" in (tmp_path / "results.md").read_text()
+    assert "Not measured yet" in (tmp_path / "results.md").read_text()
+
+
+def test_the_list_tells_done_from_begun_from_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, *_ = (cell for cell in cells(Protocol()) if cell.key.startswith("mnist-set-1pc"))
+    write_fixture(tmp_path / "r", first, 0.98)
+    (tmp_path / f"{second.key}.safetensors").touch()
+    options = ["mlp", "--list", "--results", str(tmp_path / "r"), "--scratch", str(tmp_path)]
+    assert main([*options, "--only", "mnist-set-1pc-*"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:2] == [f"done    {first.key}", f"begun   {second.key}"]
+    assert shown[-1] == "1 done, 1 begun, 4 missing"
+    assert main([*options, "--only", "nothing"]) == 2
+    assert "matches a cell" in capsys.readouterr().err
+
+
+def test_errors_of_means_and_differences() -> None:
+    runs = [{"x": 1.0}, {"x": 2.0}, {"x": 3.0}]
+    mean = figure(runs, lambda run: run["x"])
+    assert mean is not None
+    assert (mean.mean, mean.n) == (2.0, 3)
+    assert mean.error == pytest.approx(1 / math.sqrt(3))
+    assert figure([], lambda run: run["x"]) is None
+    gap, error = difference(Figure(90.0, None, 1), Figure(50.0, 0.4, 3), 10_000)
+    assert (gap, error) == pytest.approx((40.0, math.hypot(0.3, 0.4)))
+
+
+@pytest.mark.parametrize("predictor", DENSE)
+@pytest.mark.parametrize("density", [0.02, 0.2])
+def test_the_runtime_figure_compares_what_is_equal(predictor: str, density: float) -> None:
+    row = measure(predictor, 96, density, limit_s=60)
+    assert row["status"] == "ok"
+    assert row["drawn"] == int(0.3 * round(density * 96**2))
+    assert row["dense_ms"] > 0
+    assert measure(predictor, 96, density, limit_s=0)["dense_ms"] is None
