@@ -38,7 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     mlp = commands.add_parser("mlp", help="run the image experiments that have no result yet")
     mlp.add_argument("--data-dir", type=Path, default=_environment(), help="folder of the data; SPARSECORE_DATA")
-    mlp.add_argument("--workers", type=int, default=1, help="processes, each on one thread")
+    mlp.add_argument("--workers", type=int, default=1, help="processes")
+    mlp.add_argument("--threads", type=int, default=1, help="threads of each process")
     mlp.add_argument(
         "--only", action="append", default=[], metavar="PATTERN", help="cells like mnist-chts*; repeatable"
     )
@@ -64,7 +65,7 @@ def _environment() -> Path | None:
 
 
 def _mlp(options: argparse.Namespace) -> int:
-    protocol = Protocol()
+    protocol = Protocol(threads=options.threads)
     chosen = [cell for cell in cells(protocol) if _matches(cell, options.only)]
     if not chosen:
         raise ConfigError(f"Expected a pattern that matches a cell. Got {options.only}. --list shows all.")

@@ -64,6 +64,8 @@ class Protocol:
         Size of the three hidden layers by data set; its order is the order in which data sets are run.
     n_held : int
         Training samples kept apart in the runs that choose an epoch; the same ones for every seed.
+    threads : int
+        Threads of a run; they decide the last bits, not the setting.
     """
 
     epochs: int = 100
@@ -72,6 +74,7 @@ class Protocol:
         default_factory=lambda: {"mnist": 1568, "fashion_mnist": 1568, "cifar10": 3072},
     )
     n_held: int = 5000
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def configure(cell: Cell, protocol: Protocol, data: ImageData, results: Results)
         hidden=_hidden(cell, protocol.widths[cell.data], data, results),
         every=max(1, round(cell.variant.every_epochs * steps_per_epoch)) if updates else None,
         holdout=protocol.n_held if cell.held else 0,
-        threads=1,
+        threads=protocol.threads,
         **cell.variant.changes,
     )
 
