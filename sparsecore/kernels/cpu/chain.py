@@ -63,6 +63,16 @@ BACKWARD_COLUMNS = 18
 # Each kernel is one function whose closure holds integers alone: numba's cache on disk can tell such functions apart.
 
 
+def specialised(function: Any, *numbers: int) -> Any:
+    """Return `function`, whose closure holds `numbers`, compiled under a name of its own.
+
+    Numba names machine code by the name of the function and a count of what its process has compiled. Two variants that
+    different processes have put into the cache can agree in both, and whoever loads both would run one for the other.
+    """
+    function.__name__ = function.__qualname__ = "_".join([function.__name__, *map(str, numbers)])
+    return njit(nogil=True, cache=True)(function)
+
+
 @cache
 def forward_kernel(lanes: int, nbytes: int, index_bytes: int, order_bytes: int) -> Any:
     """Return ``kernel(table, slots, tile_low, tile_high)``: the forward pass of a chain over some tiles.
@@ -80,7 +90,6 @@ def forward_kernel(lanes: int, nbytes: int, index_bytes: int, order_bytes: int) 
     """
     step = lanes * nbytes
 
-    @njit(nogil=True, cache=True)  # type: ignore[misc]
     def forward(table: Any, slots: Any, tile_low: int, tile_high: int) -> None:
         for tile in range(tile_low, tile_high):
             for index in range(table.shape[0]):
@@ -138,7 +147,7 @@ def forward_kernel(lanes: int, nbytes: int, index_bytes: int, order_bytes: int) 
                         out = relu(out)
                     store(y + row * step, out)
 
-    return forward
+    return specialised(forward, lanes, nbytes, index_bytes, order_bytes)
 
 
 @cache
@@ -161,7 +170,6 @@ def backward_kernel(lanes: int, nbytes: int, index_bytes: int) -> Any:
     step, group_bytes, grouped = lanes * nbytes, GROUP * nbytes, lanes >= GROUP
     waiting = WAITING_BYTES // group_bytes
 
-    @njit(nogil=True, cache=True)  # type: ignore[misc]
     def backward(table: Any, slots: Any, tile_low: int, tile_high: int) -> None:
         scratch = np.empty(waiting * group_bytes + 64, np.uint8)
         products = (scratch.ctypes.data + 63) // 64 * 64
@@ -246,8 +254,10 @@ def backward_kernel(lanes: int, nbytes: int, index_bytes: int) -> Any:
                         at = dvalues + (summed + k) * nbytes
                         part = total(load(products + k * group_bytes, GROUP, nbytes))
                         store_scalar(at, part if first else part + load_scalar(at, nbytes))
+        # Numba frees an array after its last use, and does not see that its address is one: this is the last use.
+        scratch[0] = 0
 
-    return backward
+    return specialised(backward, lanes, nbytes, index_bytes)
 
 
 @cache
@@ -260,7 +270,6 @@ def pack_kernel(lanes: int, nbytes: int) -> Any:
     """
     step = lanes * nbytes
 
-    @njit(nogil=True, cache=True)  # type: ignore[misc]
     def pack(
         source: int, sample_stride: int, feature_stride: int, batch: int, features: int,
         tiles: int, gate: int, sums: int, tile_low: int, tile_high: int,
@@ -296,7 +305,7 @@ def pack_kernel(lanes: int, nbytes: int) -> Any:
                         where = sums + feature * nbytes
                         store_scalar(where, part if tile == tile_low else part + load_scalar(where, nbytes))
 
-    return pack
+    return specialised(pack, lanes, nbytes)
 
 
 @cache
@@ -304,7 +313,6 @@ def unpack_kernel(lanes: int, nbytes: int) -> Any:
     """Return ``kernel(tiles, batch, features, out, tile_low, tile_high)``: tiles to row-major ``(batch, features)``."""
     step = lanes * nbytes
 
-    @njit(nogil=True, cache=True)  # type: ignore[misc]
     def unpack(tiles: int, batch: int, features: int, out: int, tile_low: int, tile_high: int) -> None:
         for tile in range(tile_low, tile_high):
             live = min(lanes, batch - tile * lanes)
@@ -322,7 +330,7 @@ def unpack_kernel(lanes: int, nbytes: int) -> Any:
                         store_scalar(row + feature * nbytes, load_scalar(base + feature * step + lane * nbytes, nbytes))
                     lane += 1
 
-    return unpack
+    return specialised(unpack, lanes, nbytes)
 
 
 @njit(nogil=True, cache=True)  # type: ignore[misc]
