@@ -1,4 +1,4 @@
-"""``python -m sparsecore.bench.papers mlp | page | runtime``."""
+"""``python -m sparsecore.bench.papers mlp | page | runtime | translation``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sparsecore.bench.papers.cells import Cell, Protocol
 from sparsecore.bench.papers.grid import cells
 from sparsecore.bench.papers.pool import Job, run_all
 from sparsecore.bench.papers.results import Results
+from sparsecore.bench.papers.translation.command import add_command
 from sparsecore.errors import ConfigError, SparseCoreError
 
 __all__ = ["main"]
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     runtime.set_defaults(run=_runtime)
     for command in (mlp, page, runtime):
         command.add_argument("--results", type=Path, default=_RESULTS, help="folder of the JSON files")
+    add_command(commands)
     return parser
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import multiprocessing
-import os
-import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from sparsecore.bench.papers.cells import Cell, Protocol
+from sparsecore.bench.papers.process import Stop, StoppedError, claim, say
 from sparsecore.bench.papers.results import Results
-from sparsecore.bench.papers.training import StoppedError, train
+from sparsecore.bench.papers.training import train
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
 
@@ -52,37 +48,18 @@ class Job:
     until: float | None = None
 
 
-@dataclass
-class _Stop:
-    """Asked after every epoch; set by signals and by the clock."""
-
-    until: float | None
-    signalled: bool = field(default=False)
-
-    def __call__(self) -> bool:
-        return self.signalled or (self.until is not None and time.time() >= self.until)
-
-    def listen(self) -> None:
-        """Stop at the next epoch instead of dying when the process is asked to end."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._hear)
-
-    def _hear(self, number: int, frame: object) -> None:
-        self.signalled = True
-
-
 def run_all(job: Job, *, workers: int = 1) -> int:
     """Run all cells on `workers` processes; returns how many failed.
 
     A signal to end, or the end of the budget, stops every run after its present epoch; its checkpoint stays.
     """
     if workers == 1:
-        stop = _Stop(job.until)
+        stop = Stop(job.until)
         stop.listen()
         return work(job, stop=stop)
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_enter, args=(job,)) for _ in range(workers)]
-    stop = _Stop(job.until)
+    stop = Stop(job.until)
     stop.listen()
     for process in processes:
         process.start()
@@ -121,7 +98,7 @@ def work(job: Job, *, stop: Callable[[], bool], load: Load | None = None) -> int
                 break
             if cell.key in failed or cell.is_done(results, job.protocol) or not cell.is_ready(results):
                 continue
-            with _claim(job.scratch / f"{cell.key}.lock") as mine:
+            with claim(job.scratch / f"{cell.key}.lock") as mine:
                 if mine and not cell.is_done(results, job.protocol):
                     advanced |= _run(cell, job, results, load, stop, failed)
     return len(failed)
@@ -130,33 +107,21 @@ def work(job: Job, *, stop: Callable[[], bool], load: Load | None = None) -> int
 def _run(cell: Cell, job: Job, results: Results, load: Load, stop: Callable[[], bool], failed: set[str]) -> bool:
     """Run one claimed cell; tell whether it has a result now."""
     checkpoint = job.scratch / f"{cell.key}.safetensors"
-    _say(f"{cell.key} begins")
+    say(f"{cell.key} begins")
     try:
         result = train(cell, job.protocol, load(cell.data), results, checkpoint, stop)
     except StoppedError:
-        _say(f"{cell.key} stops, to be resumed")
+        say(f"{cell.key} stops, to be resumed")
         return False
     except Exception:  # one cell must not end the others
         failed.add(cell.key)
-        _say(f"{cell.key} failed\n{traceback.format_exc()}")
+        say(f"{cell.key} failed\n{traceback.format_exc()}")
         return False
     results.write(cell.key, result)
     checkpoint.unlink(missing_ok=True)
     done = result["summary"]
-    _say(f"{cell.key} {100 * done['accuracy_last']:.2f}% in {done['cpu_s']:.0f} s ({done['wall_s']:.0f} s of wall)")
+    say(f"{cell.key} {100 * done['accuracy_last']:.2f}% in {done['cpu_s']:.0f} s ({done['wall_s']:.0f} s of wall)")
     return True
-
-
-@contextlib.contextmanager
-def _claim(path: Path) -> Iterator[bool]:
-    """Hold a lock that ends with the process, however it ends; false if another process holds it."""
-    with open(path, "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 @dataclass(frozen=True)
@@ -168,11 +133,6 @@ class _Loader:
 
 
 def _enter(job: Job) -> None:
-    stop = _Stop(job.until)
+    stop = Stop(job.until)
     stop.listen()
     sys.exit(min(work(job, stop=stop), 100))
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{time.strftime('%m-%d %H:%M:%S')} [{os.getpid()}] {text}\n")
-    sys.stderr.flush()

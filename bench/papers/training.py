@@ -14,6 +14,7 @@ import torch
 
 from sparsecore.bench.machine import machine
 from sparsecore.bench.papers.cells import Cell, Protocol, configure
+from sparsecore.bench.papers.process import Clock, StoppedError
 from sparsecore.bench.papers.results import Results
 from sparsecore.engine import EpochRecord, PeakMemory, Summary, Trainer
 from sparsecore.errors import CheckpointError
@@ -25,7 +26,7 @@ from sparsecore.models.data import ImageData
 from sparsecore.nn import sparse_layers
 from sparsecore.storage import Topology
 
-__all__ = ["TILES", "StoppedError", "tiles_of", "train", "unpack_tiles"]
+__all__ = ["TILES", "tiles_of", "train", "unpack_tiles"]
 
 #: Sides of the pictures of adjacency that a result holds.
 TILES = 56
@@ -34,32 +35,13 @@ TILES = 56
 _CHECKPOINT_S = 20.0
 
 
-class StoppedError(Exception):
-    """The run has been told to stop; what it has done is in its checkpoint."""
-
-
-class _Clock:
-    """Wall and processor time of a run over all its sessions."""
-
-    def __init__(self, before: Mapping[str, Any]) -> None:
-        self._before, self._wall, self._cpu = before, time.monotonic(), time.process_time()
-
-    def read(self) -> dict[str, Any]:
-        """Return the seconds so far and the number of sessions."""
-        return {
-            "wall_s": self._before.get("wall_s", 0.0) + time.monotonic() - self._wall,
-            "cpu_s": self._before.get("cpu_s", 0.0) + time.process_time() - self._cpu,
-            "sessions": self._before.get("sessions", 0) + 1,
-        }
-
-
 class _Keeper:
     """Listens to a trainer: writes checkpoints now and then, and stops when told to."""
 
     def __init__(self, path: Path, setting: Mapping[str, Any], state: Mapping[str, Any], stop: Callable[[], bool]):
         self._path, self._setting, self._stop = path, dict(setting), stop
         self.before: dict[str, Any] = state.get("before", {})
-        self.clock = _Clock(state.get("clock", {}))
+        self.clock = Clock(state.get("clock", {}))
         self._saved = time.monotonic()
 
     def on_start(self, trainer: Trainer) -> None:
