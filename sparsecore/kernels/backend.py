@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -132,6 +132,7 @@ class PrimitiveBackend:
 
 _backends: dict[str, Backend] = {}
 _preferred: dict[str, str] = {}
+_finders: dict[str, Callable[[], Backend]] = {}
 _forced: str | None = None
 
 
@@ -140,6 +141,11 @@ def register_backend(backend: Backend, *, devices: Sequence[str] = ()) -> None:
     _backends[backend.name] = backend
     for device in devices:
         _preferred[device] = backend.name
+
+
+def register_finder(device: str, find: Callable[[], Backend]) -> None:
+    """Let `find` name the backend of a device when it is first needed; its library is not loaded before."""
+    _finders[device] = find
 
 
 def available() -> tuple[str, ...]:
@@ -156,8 +162,11 @@ def choose(device: torch.device) -> Backend:
         If no backend runs on `device`.
     """
     name = _forced or _preferred.get(device.type)
+    if name is None and device.type in _finders:
+        name = _preferred[device.type] = _finders[device.type]().name
     if name is None:
-        raise ConfigError(f"Expected a tensor on one of: {', '.join(sorted(_preferred))}. Got device {device}.")
+        known = ", ".join(sorted({*_preferred, *_finders}))
+        raise ConfigError(f"Expected a tensor on one of: {known}. Got device {device}.")
     return _backends[name]
 
 

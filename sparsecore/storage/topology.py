@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NoReturn, final
 
@@ -58,10 +59,49 @@ class Topology:
 
     def __init__(self, shape: Shape, col_ptr: ArrayLike, rows: ArrayLike, *, trust: bool = False) -> None:
         self.shape: Shape = (int(shape[0]), int(shape[1])) if trust else _checked_shape(shape)
-        self.col_ptr: Int64Array = _frozen(col_ptr, np.int64)
-        self.rows: Int32Array = _frozen(rows, np.int32)
+        self._lists = _frozen(col_ptr, np.int64), _frozen(rows, np.int32)
+        self.col_ptr, self.rows = self._lists
+        self.n_links = int(self.rows.size)
         if not trust:
             self._validate()
+
+    @classmethod
+    def held_elsewhere(cls, shape: Shape, n_links: int, fetch: Callable[[], tuple[ArrayLike, ArrayLike]]) -> Topology:
+        """Build from canonical lists that another device holds; ``fetch()`` returns them when the host first asks.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            ``(n_out, n_in)``.
+        n_links : int
+            Number of links.
+        fetch : callable
+            Returns ``col_ptr`` and ``rows``.
+        """
+        topology = cls.__new__(cls)
+        topology.shape = shape
+        topology.__dict__.update(n_links=n_links, _fetch=fetch)
+        return topology
+
+    @cached_property
+    def col_ptr(self) -> Int64Array:
+        """Input-major pointers, int64, (n_in + 1,)."""
+        return self._lists[0]
+
+    @cached_property
+    def rows(self) -> Int32Array:
+        """Output neuron of every link, int32, (n_links,), in input-major order."""
+        return self._lists[1]
+
+    @cached_property
+    def _lists(self) -> tuple[Int64Array, Int32Array]:
+        col_ptr, rows = self.__dict__.pop("_fetch")()
+        return _frozen(col_ptr, np.int64), _frozen(rows, np.int32)
+
+    @cached_property
+    def mirrors(self) -> dict[Any, Any]:
+        """What devices hold of this topology, by device."""
+        return {}
 
     @classmethod
     def from_ids(cls, ids: ArrayLike, shape: Shape) -> Topology:
@@ -158,7 +198,7 @@ class Topology:
         """Number of input neurons (columns)."""
         return self.shape[1]
 
-    @property
+    @cached_property
     def n_links(self) -> int:
         """Number of links."""
         return int(self.rows.size)
@@ -313,7 +353,7 @@ class Topology:
     @property
     def nbytes(self) -> int:
         """Bytes held by the index lists that exist right now, the derived ones included."""
-        arrays: list[Any] = [self.col_ptr, self.rows]
+        arrays: list[Any] = [*self.__dict__.get("_lists", ())]
         arrays += [self.__dict__[name] for name in ("cols", "out_degrees") if name in self.__dict__]
         arrays += [*self.__dict__.get("_output_major", ()), *(self.__dict__.get("narrow") or ())]
         return sum(array.nbytes for array in arrays)

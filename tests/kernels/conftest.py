@@ -1,0 +1,3 @@
+from gpu_runtimes import register_host_backend
+
+register_host_backend()
