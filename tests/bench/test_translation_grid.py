@@ -12,9 +12,9 @@ import torch
 from sparsecore import kernels
 from sparsecore.bench.papers.__main__ import main
 from sparsecore.bench.papers.results import Results
-from sparsecore.bench.papers.translation import training
 from sparsecore.bench.papers.translation.cells import METHODS, PRINTED, TranslationCell, cells
 from sparsecore.bench.papers.translation.command import TranslationJob, work
+from sparsecore.bench.papers.translation.memory import peak_bytes
 from sparsecore.bench.papers.translation.page import write_page
 from sparsecore.models.translation import Pairs, Sizes, TranslationTask, prepare
 
@@ -84,10 +84,7 @@ def test_a_run_is_written_once_with_everything_the_page_needs(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("method", ["chtss", "rigl"])
-def test_a_run_told_to_stop_goes_on_to_the_same_result(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "_MEMORY", 3)
+def test_a_run_told_to_stop_goes_on_to_the_same_result(method: str, tmp_path: Path) -> None:
     whole, cut = job(tmp_path / "a", tiny(method)), job(tmp_path / "b", tiny(method))
     work(whole, stop=never)
     work(cut, stop=after(6))
@@ -120,6 +117,18 @@ def test_a_result_of_another_setting_is_run_again(tmp_path: Path) -> None:
     longer = dataclasses.replace(order.cells[0], changes={**TINY, "steps": 10})
     assert order.cells[0].is_done(Results(order.results))
     assert not longer.is_done(Results(order.results))
+
+
+def test_memory_is_that_of_the_tensors_in_use() -> None:
+    large = Sizes(width=256, hidden=512, heads=4, layers=2, positions=64)
+    small = dataclasses.replace(tiny("set").run, sizes=large, density=0.02)
+    dense = dataclasses.replace(small, method="dense")
+    task = words(280)
+    sparse_bytes, dense_bytes = (peak_bytes(run, task) for run in (small, dense))
+    # 2 layers each of encoder and decoder, with 12 and 16 blocks of 256 x 256: a value, a gradient and two moments each
+    weights = 2 * (8 + 12) * 256**2
+    assert dense_bytes > 16 * weights
+    assert sparse_bytes < dense_bytes - 8 * weights
 
 
 def test_a_failing_run_is_counted_and_does_not_end_the_others(

@@ -45,9 +45,10 @@ python -m sparsecore.bench.papers translation --list                  # what is 
 - Figures are those after the last step; nothing was chosen by them. Beam search of width 2, log-probability per token.
   BLEU by sacrebleu on test_2016: case counted, text as it is. Papers compute theirs on their own tokens, so compare
   differences between methods, not figures across the columns.
-- Steps per second: all steps and updates, by the medians of 100 steps each; peak memory: rise of resident memory in the
-  first 250 steps, libraries and data not counted. ANP is the share of active neurons, ITOP the share of possible links
-  that ever existed, cost the mean over training of links over possible links.
+- Steps per second are those of processor time on one thread (what else ran on the machine does not count), updates
+  included, by the medians of 100 steps each. Peak memory is the rise of resident memory over building the network and
+  its first four steps, two of them with an update; libraries and data are not counted. ANP is the share of active
+  neurons, ITOP the share of possible links that ever existed, cost the mean over training of links over possible links.
 
 """
 

@@ -14,7 +14,7 @@ from typing import Any
 from sparsecore.bench.machine import machine
 from sparsecore.bench.papers.process import Clock, StoppedError
 from sparsecore.bench.papers.translation.cells import TranslationCell
-from sparsecore.engine import PeakMemory
+from sparsecore.bench.papers.translation.memory import peak_bytes
 from sparsecore.errors import CheckpointError
 from sparsecore.io import load, save
 from sparsecore.models.translation import (
@@ -35,8 +35,8 @@ __all__ = ["train"]
 #: Seconds between checkpoints.
 _CHECKPOINT_S = 180.0
 
-#: Steps between entries of the loss curve, between evaluations of it, and after which peak memory is read.
-_POINT, _VALID, _MEMORY = 100, 500, 250
+#: Steps between entries of the loss curve, and between evaluations.
+_POINT, _VALID = 100, 500
 
 #: Tokens of a batch in evaluation.
 _EVALUATION_TOKENS = 2048
@@ -73,14 +73,13 @@ class _Session:
         self.cell, self.task, self.run, self._path = cell, task, cell.run, checkpoint
         state = _state(checkpoint, self._setting())
         _warm_up(self.run, task)
-        self._memory = PeakMemory()
+        self.peak: int = state.get("peak") or peak_bytes(self.run, task)
         self.trainer: TranslationTrainer = build(self.run, task)
         if state:
             self.trainer.load_state_dict(state["trainer"])
         self.clock = Clock(state.get("clock", {}))
-        self.steps: dict[str, list[float]] = state.get("steps", {"loss": [], "step_s": [], "update_s": []})
+        self.steps: dict[str, list[float]] = state.get("steps", {"loss": [], "step_cpu_s": [], "update_cpu_s": []})
         self.valid: dict[str, float] = state.get("valid", {})
-        self.peak: int | None = state.get("peak")
         self._valid_batches = TokenBatches(task.encoded["valid"], _EVALUATION_TOKENS, 0)
         self._saved = time.monotonic()
 
@@ -91,12 +90,10 @@ class _Session:
             for name, values in self.steps.items():
                 values.append(getattr(record, name))
             step = self.trainer.step
-            if self.peak is None and step == min(_MEMORY, self.run.steps):
-                self.peak = self._memory.rise_bytes()
             if step % _VALID == 0 or step == self.run.steps:
                 self.valid[str(step)] = token_loss(self.trainer.model, self._valid_batches)
             stopping = step < self.run.steps and stop()
-            if stopping or (step >= _MEMORY and time.monotonic() - self._saved > _CHECKPOINT_S):
+            if stopping or time.monotonic() - self._saved > _CHECKPOINT_S:
                 self._save()
             if stopping:
                 raise StoppedError
@@ -118,8 +115,9 @@ class _Session:
             "valid_perplexity": math.exp(valid_loss),
             "test_loss": token_loss(self.trainer.model, test),
             "weights": sum(parameter.numel() for parameter in self.trainer.model.parameters()),
+            "steps": self.trainer.step,
             **_links(self.trainer),
-            **_times(self.steps),
+            **_times(self.steps, self.run.every),
             "translation_s": translated_s,
             "peak_memory_bytes": self.peak,
             **self.clock.read(),
@@ -165,7 +163,7 @@ class _Session:
 
 
 def _warm_up(run: TranslationRun, task: TranslationTask) -> None:
-    """Take some steps with a tiny network, so that compiling does not count as time or memory of the run."""
+    """Take some steps with a tiny network, so that compiling counts neither as time nor as memory of the run."""
     few = EncodedPairs(task.encoded["train"].source[:200], task.encoded["train"].target[:200])
     sizes = Sizes(width=64, hidden=64, heads=2, layers=1)
     tiny = build(
@@ -185,18 +183,16 @@ def _state(path: Path, setting: Mapping[str, Any]) -> dict[str, Any]:
     return state if state.get("setting") == setting else {}
 
 
-def _times(steps: Mapping[str, list[float]]) -> dict[str, float]:
-    """Return seconds of all steps and updates; medians of windows keep out the moments in which others were at work."""
-    spans, updates = steps["step_s"], [seconds for seconds in steps["update_s"] if seconds > 1e-3]
+def _times(steps: Mapping[str, list[float]], every: int) -> dict[str, float]:
+    """Return processor time of steps and updates, by the medians of windows."""
+    spans, updates = steps["step_cpu_s"], steps["update_cpu_s"][every - 1 :: every]
     windows = [spans[at : at + _POINT] for at in range(0, len(spans), _POINT)]
     training = sum(len(window) * median(window) for window in windows)
-    evolving = len(updates) * median(updates) if updates else 0.0
+    evolving = len(updates) * median(updates or [0.0])
     return {
-        "steps": len(spans),
         "steps_per_s": len(spans) / (training + evolving),
-        "steps_s": training,
-        "updates_s": evolving,
-        "updates": len(updates),
+        "steps_cpu_s": training,
+        "updates_cpu_s": evolving,
         "last_steps_per_s": 1.0 / median(windows[-1]),
     }
 
@@ -206,6 +202,7 @@ def _links(trainer: TranslationTrainer) -> dict[str, Any]:
         return {}
     report = trainer.evolution.report()
     return {
+        "updates": report.updates,
         "links": report.n_links,
         "density": report.density,
         "mean_density": report.mean_density,
