@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sparsecore._typing import FloatArray
+from sparsecore.kernels.gpu.remap import DeviceEdit
 from sparsecore.nn import SparseLinear, link_std
 from sparsecore.storage import TopologyEdit
 
@@ -16,9 +17,9 @@ __all__ = ["apply_edit", "fresh_values", "momentum_of", "remap_state"]
 
 def apply_edit(
     layer: SparseLinear,
-    edit: TopologyEdit,
+    edit: TopologyEdit | DeviceEdit,
     optimizer: torch.optim.Optimizer,
-    fresh: FloatArray | None = None,
+    fresh: FloatArray | torch.Tensor | None = None,
     momentum: FloatArray | None = None,
 ) -> None:
     """Give `layer` the new links of `edit`; surviving links keep value and optimizer state, new ones start at zero.
@@ -27,11 +28,11 @@ def apply_edit(
     ----------
     layer : SparseLinear
         Changed in place; its parameter object stays the same.
-    edit : TopologyEdit
+    edit : TopologyEdit or DeviceEdit
         Planned on the layer's present topology.
     optimizer : Optimizer
         Every state tensor of shape (n_links,) that belongs to the layer's values is moved.
-    fresh : array, float32, (edit.fresh.size,), optional
+    fresh : array or Tensor, float32, (edit.fresh.size,), optional
         Values of the new links; zeros when missing.
     momentum : array, float32, (edit.fresh.size,), optional
         SGD momentum of the new links; zeros when missing, and where the optimizer has none.
@@ -39,21 +40,21 @@ def apply_edit(
     if edit.is_identity:
         return
     values = edit.remap(layer.values.detach())
-    if fresh is not None and edit.fresh.size:
-        values[torch.from_numpy(edit.fresh).to(values.device)] = torch.from_numpy(fresh).to(values)
+    if fresh is not None and len(edit.fresh):
+        values[torch.as_tensor(edit.fresh, device=values.device)] = torch.as_tensor(fresh).to(values)
     state = optimizer.state.get(layer.values)
     if state:
         moved = remap_state(state, edit)
         if momentum is not None and "momentum_buffer" in moved:
             buffer = moved["momentum_buffer"]
-            buffer[torch.from_numpy(edit.fresh).to(buffer.device)] = torch.from_numpy(momentum).to(buffer)
+            buffer[torch.as_tensor(edit.fresh, device=buffer.device)] = torch.from_numpy(momentum).to(buffer)
         layer.adopt(edit.new, values)
         state.update(moved)
     else:
         layer.adopt(edit.new, values)
 
 
-def remap_state(state: dict[str, Any], edit: TopologyEdit) -> dict[str, torch.Tensor]:
+def remap_state(state: dict[str, Any], edit: TopologyEdit | DeviceEdit) -> dict[str, torch.Tensor]:
     """Return the per-link tensors of one parameter's optimizer state in the new order."""
     return {
         key: edit.remap(entry)
@@ -76,24 +77,26 @@ def momentum_of(optimizer: torch.optim.Optimizer, values: torch.Tensor) -> Float
     return None if momentum is None else momentum.detach().float().cpu().numpy()
 
 
-def fresh_values(kind: str, edit: TopologyEdit, history_values: FloatArray, seed: int) -> FloatArray | None:
+def fresh_values(
+    kind: str, edit: TopologyEdit | DeviceEdit, history_values: FloatArray, seed: int
+) -> FloatArray | None:
     """Return values for the new links of `edit`, float32, (edit.fresh.size,), or ``None`` for zeros.
 
     Parameters
     ----------
     kind : str
         ``"zero"``, ``"swi"`` or ``"history"``.
-    edit : TopologyEdit
+    edit : TopologyEdit or DeviceEdit
         The planned change.
     history_values : array, float32, (edit.fresh.size,)
         What each new link held when it was last removed.
     seed : int
         For drawn values.
     """
-    if kind == "zero" or edit.fresh.size == 0:
+    if kind == "zero" or len(edit.fresh) == 0:
         return None
     if kind == "history":
         return history_values
     std = float(link_std("swi", edit.new))
-    draw = np.random.Generator(np.random.Philox(seed)).standard_normal(edit.fresh.size)
+    draw = np.random.Generator(np.random.Philox(seed)).standard_normal(len(edit.fresh))
     return (draw * std).astype(np.float32)

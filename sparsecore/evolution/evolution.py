@@ -13,7 +13,9 @@ from torch import nn
 from sparsecore.errors import CheckpointError, ConfigError, check_count
 from sparsecore.evolution.apply import apply_edit, fresh_values, momentum_of
 from sparsecore.evolution.companion import Companion
+from sparsecore.evolution.device_update import apply_on_device, runtime_for
 from sparsecore.evolution.history import History
+from sparsecore.evolution.on_device import DevicePlan, DeviceView, plan_on_device
 from sparsecore.evolution.percolation import active_neurons
 from sparsecore.evolution.plan import LayerPlan, LayerView, derive_seed, plan_model
 from sparsecore.evolution.report import LayerReport, Report
@@ -55,6 +57,12 @@ class _LayerState:
             signs,
             momentum_of(optimizer, self.layer.values) if "momentum" in rule.needs else None,
         )
+
+    def view_on_device(self, rule: Rule) -> DeviceView:
+        """Return the view that planning on the device works on."""
+        values, heard = self.layer.values, self.recorder.heard() if "signals" in rule.needs else None
+        grad = None if values.grad is None else values.grad.detach()
+        return DeviceView(self.name, self.layer.topology, values.detach(), grad, heard, self.n_start, self.frozen)
 
 
 class Evolution:
@@ -161,12 +169,12 @@ class Evolution:
         following = self._step - self._step % self.every + self.every
         return following - self._step if self._due(following) else None
 
-    def update(self) -> list[LayerPlan]:
+    def update(self) -> Sequence[LayerPlan | DevicePlan]:
         """Update the links of all layers now: plan for every chain, check, then apply.
 
         Returns
         -------
-        list of LayerPlan
+        sequence of LayerPlan or DevicePlan
             What was done to each layer, in the order of `report`.
 
         Raises
@@ -177,22 +185,33 @@ class Evolution:
         if self.rule is None:
             return []
         started = time.perf_counter()
-        plan = plan_model(
-            [[state.view(self.rule, self._optimizer) for state in chain] for chain in self._chains],
-            self.rule,
-            self._step,
-            [derive_seed(self.seed, self._updates, index) for index in range(len(self._chains))],
-            self._memory,
-        )
-        plans = [layer for chain in plan.chains for layer in chain]
+        seeds = [derive_seed(self.seed, self._updates, index) for index in range(len(self._chains))]
+        runtime = runtime_for([state.layer for state in self._states], self.rule)
+        plans: Sequence[LayerPlan | DevicePlan]
+        if runtime is None:
+            views = [[state.view(self.rule, self._optimizer) for state in chain] for chain in self._chains]
+            plan = plan_model(views, self.rule, self._step, seeds, self._memory)
+            plans, self._memory = [layer for chain in plan.chains for layer in chain], plan.memory
+        else:
+            there = [[state.view_on_device(self.rule) for state in chain] for chain in self._chains]
+            plans = plan_on_device(runtime, there, self.rule, self._step, seeds)
         for index, (state, layer) in enumerate(zip(self._states, plans, strict=True)):
             self._apply(state, layer, index, self.rule)
-        self._memory = plan.memory
         self._updates += 1
         self._last_update_s = time.perf_counter() - started
         return plans
 
-    def _apply(self, state: _LayerState, plan: LayerPlan, index: int, rule: Rule) -> None:
+    def _apply(self, state: _LayerState, plan: LayerPlan | DevicePlan, index: int, rule: Rule) -> None:
+        if isinstance(plan, DevicePlan):
+            seed = derive_seed(self.seed, self._updates, index, 2)
+            state.history = apply_on_device(state.layer, plan.edit, self._optimizer, rule.fresh, state.history, seed)
+        else:
+            self._apply_on_host(state, plan, index, rule)
+        state.overlap, state.grown = plan.overlap, len(plan.grown)
+        if rule.early_stop is not None and state.grown and plan.overlap >= rule.early_stop:
+            state.frozen = True
+
+    def _apply_on_host(self, state: _LayerState, plan: LayerPlan, index: int, rule: Rule) -> None:
         edit, layer, companion = plan.edit, state.layer, rule.companion
         fresh_ids = edit.new.link_ids[edit.fresh]
         momentum = None
@@ -211,9 +230,6 @@ class Evolution:
             state.own = edit.remap(state.own)
             state.own[torch.from_numpy(edit.fresh).to(state.own.device)] = newborn.to(state.own)
             companion.close(layer.values, state.own)
-        state.overlap, state.grown = plan.overlap, plan.grown.size
-        if rule.early_stop is not None and plan.grown.size and plan.overlap >= rule.early_stop:
-            state.frozen = True
 
     def _accompany(self, companion: Companion) -> None:
         """Call the companion around every optimizer step from now on."""

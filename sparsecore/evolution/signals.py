@@ -47,14 +47,21 @@ class Recorder:
             self._handle = None
         self._heard = []
 
+    def heard(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return all inputs, (B, n_in), and gradients of outputs, (B, n_out), if there are any."""
+        if not self._heard:
+            return None
+        return torch.cat([heard[1] for heard in self._heard]), torch.cat([heard[2] for heard in self._heard])
+
     def signals(self, history: History | None = None) -> Signals:
         """Return everything recorded, with the links retired so far if their `history` is given."""
         retired: dict[str, Any] = {} if history is None else {
             "retired_ids": history.ids, "retired_values": history.values,
         }  # fmt: skip
-        if not self._heard:
+        heard_all = self.heard()
+        if heard_all is None:
             return Signals(**retired)
-        inputs, grads = torch.cat([heard[1] for heard in self._heard]), torch.cat([heard[2] for heard in self._heard])
+        inputs, grads = heard_all
         ages = np.repeat([self._step - heard[0] for heard in self._heard], [len(heard[1]) for heard in self._heard])
         return Signals(
             inputs.float().cpu().numpy(),

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from sparsecore.kernels.backend import Backend, Layer, register_backend
+from sparsecore.kernels.backend import Backend, Layer, choose, register_backend
 from sparsecore.kernels.gpu.lists import lists_of
 from sparsecore.kernels.gpu.products import accumulator, gate_and_sum, sddmm, spmm, spmm_t
 from sparsecore.kernels.gpu.runtime import Runtime, find_runtime
 from sparsecore.kernels.torch_native import TorchBackend
 
-__all__ = ["CudaBackend", "find_backend"]
+__all__ = ["CudaBackend", "engine", "find_backend"]
 
 _log = logging.getLogger("sparsecore.kernels")
 
@@ -96,6 +96,12 @@ def find_backend() -> Backend:
     backend = CudaBackend(runtime)
     register_backend(backend)
     return backend
+
+
+def engine(device: torch.device) -> Runtime | None:
+    """Return what launches the link kernels where tensors of `device` are evolved, or ``None`` for the host's."""
+    backend = choose(device)
+    return backend.runtime if isinstance(backend, CudaBackend) else None
 
 
 def _aligned(x: torch.Tensor) -> torch.Tensor:

@@ -59,3 +59,20 @@ template <typename A> __device__ __forceinline__ A warp_sum(A x) {
     for (int step = WARP / 2; step > 0; step >>= 1) x += __shfl_xor_sync(ALL_LANES, x, step);
     return x;
 }
+
+// Random numbers as a pure function of seed and counter: the streams of sparsecore.kernels.cpu.rng, bit by bit.
+static const u64 GOLDEN = 0x9E3779B97F4A7C15ull, FIRST = 0xBF58476D1CE4E5B9ull, SECOND = 0x94D049BB133111EBull;
+
+__device__ __forceinline__ u64 mix64(u64 x) {
+    x = (x ^ (x >> 30)) * FIRST;
+    x = (x ^ (x >> 27)) * SECOND;
+    return x ^ (x >> 31);
+}
+__device__ __forceinline__ u64 stream(u64 seed, i64 counter) { return mix64(seed ^ mix64((u64)counter * GOLDEN + FIRST)); }
+__device__ __forceinline__ u64 next_state(u64 state) { return state + GOLDEN; }
+__device__ __forceinline__ double uniform(u64 state) { return (double)(mix64(state) >> 11) * (1.0 / 9007199254740992.0); }
+__device__ __forceinline__ i64 below(u64 state, i64 n) { return (i64)(uniform(state) * (double)n); }
+
+// The index of this thread among all, and their number: for loops over more items than threads.
+__device__ __forceinline__ i64 thread_index() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ i64 n_threads() { return (i64)gridDim.x * blockDim.x; }
