@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,15 +17,17 @@ from sparsecore.evolution.companion import Companion
 from sparsecore.evolution.device_update import apply_on_device, runtime_for
 from sparsecore.evolution.history import History
 from sparsecore.evolution.on_device import DevicePlan, DeviceView, plan_on_device
-from sparsecore.evolution.percolation import active_neurons
+from sparsecore.evolution.percolation import activity
 from sparsecore.evolution.plan import LayerPlan, LayerView, derive_seed, plan_model
 from sparsecore.evolution.report import LayerReport, Report
 from sparsecore.evolution.rule import Rule
 from sparsecore.evolution.signals import Recorder
-from sparsecore.nn import SparseLinear, find_chains, sparse_layers
+from sparsecore.nn import Circuit, SparseLinear, find_structure, sparse_layers
 from sparsecore.predictors import Momentum
 
 __all__ = ["Evolution"]
+
+_log = logging.getLogger("sparsecore.evolution")
 
 
 class _LayerState:
@@ -83,7 +86,8 @@ class Evolution:
     seed : int
         Same seed and same weights give the same links, on any number of threads.
     chains : sequence of sequence of SparseLinear, optional
-        Layers that share neurons; found by `find_chains` when missing.
+        Layers that follow one another; what `find_structure` finds when missing. If the rule percolates, layers whose
+        neighbours were not found are named in one warning of the log ``sparsecore.evolution``.
 
     Raises
     ------
@@ -111,10 +115,9 @@ class Evolution:
         if not names:
             raise ConfigError("Expected a model with SparseLinear layers. Got none. Build one or call sparsify(model).")
         _require_values(model, optimizer)
-        self._chains = [
-            [_LayerState(names[id(layer)], layer) for layer in chain]
-            for chain in (find_chains(model) if chains is None else chains)
-        ]
+        circuits = _circuits(model, rule) if chains is None else [Circuit.chain(chain) for chain in chains]
+        self._chains = [[_LayerState(names[id(layer)], layer) for layer in circuit.layers] for circuit in circuits]
+        self._circuits = circuits
         self._step, self._updates, self._last_update_s = 0, 0, 0.0
         self._memory = rule.amount.start if rule is not None else 0.0
         if rule is not None and rule.companion is not None:
@@ -186,15 +189,16 @@ class Evolution:
             return []
         started = time.perf_counter()
         seeds = [derive_seed(self.seed, self._updates, index) for index in range(len(self._chains))]
+        joints = [None if circuit.is_chain else circuit.joints for circuit in self._circuits]
         runtime = runtime_for([state.layer for state in self._states], self.rule)
         plans: Sequence[LayerPlan | DevicePlan]
         if runtime is None:
             views = [[state.view(self.rule, self._optimizer) for state in chain] for chain in self._chains]
-            plan = plan_model(views, self.rule, self._step, seeds, self._memory)
+            plan = plan_model(views, self.rule, self._step, seeds, self._memory, joints)
             plans, self._memory = [layer for chain in plan.chains for layer in chain], plan.memory
         else:
             there = [[state.view_on_device(self.rule) for state in chain] for chain in self._chains]
-            plans = plan_on_device(runtime, there, self.rule, self._step, seeds)
+            plans = plan_on_device(runtime, there, self.rule, self._step, seeds, joints)
         for index, (state, layer) in enumerate(zip(self._states, plans, strict=True)):
             self._apply(state, layer, index, self.rule)
         self._updates += 1
@@ -267,11 +271,10 @@ class Evolution:
         """Return links, density, active neurons, ITOP and overlap of every layer."""
         layers: list[LayerReport] = []
         n_active = n_neurons = 0
-        for chain in self._chains:
-            active = active_neurons([state.layer.topology for state in chain])
-            n_active += sum(int(np.count_nonzero(flags)) for flags in active)
-            n_neurons += sum(flags.size for flags in active)
-            for state, below, above in zip(chain, active[:-1], active[1:], strict=True):
+        for chain, circuit in zip(self._chains, self._circuits, strict=True):
+            found = activity([state.layer.topology for state in chain], circuit.joints)
+            n_active, n_neurons = n_active + found.n_active, n_neurons + found.n_neurons
+            for state, (below, above) in zip(chain, found.sides, strict=True):
                 topology = state.layer.topology
                 layers.append(
                     LayerReport(
@@ -371,6 +374,16 @@ class _Restored:
 def _present(own: torch.Tensor | None) -> torch.Tensor:
     assert own is not None
     return own
+
+
+def _circuits(model: nn.Module, rule: Rule | None) -> list[Circuit]:
+    structure = find_structure(model)
+    if structure.unknown and rule is not None and rule.percolate:
+        _log.warning(
+            "left unpercolated: %s. Say what follows what by chains=... or a method sparse_chains().",
+            structure.describe_unknown(),
+        )
+    return structure.circuits
 
 
 def _require_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

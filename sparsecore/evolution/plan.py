@@ -13,6 +13,7 @@ from sparsecore.evolution.percolation import percolate
 from sparsecore.evolution.redistribution import Surviving, share
 from sparsecore.evolution.rule import Rule
 from sparsecore.kernels.cpu.remap import plan_edit
+from sparsecore.nn import Joint
 from sparsecore.predictors import Signals
 from sparsecore.removal import Candidates, Links, Removal
 from sparsecore.selection import Selection
@@ -111,7 +112,12 @@ def plan_chain(views: Sequence[LayerView], rule: Rule, step: int, seed: int) -> 
 
 
 def plan_model(
-    chains: Sequence[Sequence[LayerView]], rule: Rule, step: int, seeds: Sequence[int], memory: float | None = None
+    chains: Sequence[Sequence[LayerView]],
+    rule: Rule,
+    step: int,
+    seeds: Sequence[int],
+    memory: float | None = None,
+    joints: Sequence[Sequence[Joint] | None] | None = None,
 ) -> ModelPlan:
     """Plan one update of all chains of a model.
 
@@ -127,6 +133,8 @@ def plan_model(
         One per chain. Same seeds and same views give the same plan, on any number of threads.
     memory : float, optional
         What the rule's amount handed on at the last update; its own start when missing.
+    joints : sequence, optional
+        Where the layers of each chain meet; ``None`` for layers one after the other.
 
     Returns
     -------
@@ -147,9 +155,9 @@ def plan_model(
     _require([layer.view for layer in layers], rule)
     kept, memory = _remove(layers, rule, step, rule.amount.start if memory is None else memory)
     first = 0
-    for views in chains if rule.percolate else ():
+    for views, met in zip(chains, joints or [None] * len(chains), strict=True) if rule.percolate else ():
         part = slice(first, first + len(views))
-        kept[part] = percolate([view.topology for view in views], kept[part])
+        kept[part] = percolate([view.topology for view in views], kept[part], met)
         first += len(views)
     n_grown = _regrowth(layers, kept, rule)
     plans = iter(

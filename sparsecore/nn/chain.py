@@ -1,4 +1,4 @@
-"""Which layers follow one another, and how to run them as one."""
+"""Which layers of a sequence follow one another, and how to run them as one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparsecore.kernels import Layer
 from sparsecore.nn.linear import SparseLinear
 from sparsecore.ops import sparse_chain
 
-__all__ = ["SparseSequential", "find_chains", "has_hooks", "run_fused", "sparse_layers"]
+__all__ = ["SparseSequential", "has_hooks", "run_fused", "runs_of", "sparse_layers"]
 
 #: Modules that act on every neuron by itself, so that neurons keep their identity across them.
 ELEMENTWISE = (
@@ -112,25 +112,8 @@ def sparse_layers(model: nn.Module) -> dict[str, SparseLinear]:
     return {name: module for name, module in model.named_modules() if isinstance(module, SparseLinear)}
 
 
-def find_chains(model: nn.Module) -> list[list[SparseLinear]]:
-    """Return the sparse layers of a model grouped into chains that share neurons.
-
-    Inside an `nn.Sequential`, sparse layers separated by elementwise modules form one chain: the outputs of one are the
-    inputs of the next. Every other sparse layer is a chain by itself. A module may state its own chains by a method
-    ``sparse_chains()``.
-    """
-    chains: list[list[SparseLinear]] = []
-    for module in model.modules():
-        if callable(getattr(module, "sparse_chains", None)):
-            chains += module.sparse_chains()  # type: ignore[operator]
-        elif isinstance(module, nn.Sequential):
-            chains += _runs(module)
-    seen = {id(layer) for chain in chains for layer in chain}
-    chains += [[layer] for layer in sparse_layers(model).values() if id(layer) not in seen]
-    return chains
-
-
-def _runs(sequence: nn.Sequential) -> list[list[SparseLinear]]:
+def runs_of(sequence: nn.Sequential) -> list[list[SparseLinear]]:
+    """Return the sparse layers of a sequence that follow one another, elementwise modules between them."""
     runs: list[list[SparseLinear]] = []
     run: list[SparseLinear] = []
     for module in sequence:

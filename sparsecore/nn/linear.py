@@ -98,6 +98,11 @@ class SparseLinear(nn.Module):
         """The links of this layer."""
         return self._topology
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """Shape and dtype of the weight matrix, on the meta device: models that ask for these find them, no numbers."""
+        return torch.empty(self.out_features, self.in_features, dtype=self.values.dtype, device="meta")
+
     def adopt(self, topology: Topology, values: torch.Tensor) -> None:
         """Replace links and values; the parameter object stays, so optimizers keep pointing at it.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
 from sparsecore.errors import ConfigError, check_fraction
+from sparsecore.generators import allocate
 from sparsecore.nn.linear import SparseLinear, TopologySource
+from sparsecore.nn.materialize import materialize, require_initializers
+from sparsecore.nn.targets import find_targets, first_match
 
 __all__ = ["sparsify"]
 
@@ -18,27 +20,34 @@ __all__ = ["sparsify"]
 def sparsify(
     model: nn.Module,
     *,
-    density: float,
+    density: float | Mapping[str, float],
     topology: TopologySource | None = None,
+    allocation: str = "uniform",
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     seed: int | None = None,
 ) -> nn.Module:
     """Replace linear layers of `model` by sparse ones, in place, and return it.
 
-    Values are drawn anew (SWI); biases are kept. The dense weights are released layer by layer.
+    Values are drawn anew (SWI); biases are kept. The dense weights are released layer by layer. A model on the meta
+    device gets its links on the CPU without a dense weight ever being built; what stays dense is built and initialised
+    by the model's own means.
 
     Parameters
     ----------
     model : Module
-        Any torch model.
-    density : float
-        Fraction of links in (0, 1] of every replaced layer.
+        Any torch or Hugging Face model.
+    density : float or mapping of str to float
+        Fraction of links in (0, 1]: of all replaced layers together, or of the layers that a glob pattern matches,
+        e.g. ``{"*attn*": 0.2, "*mlp*": 0.05}``. The first pattern that matches counts.
     topology : callable, optional
         Generator of the initial links; uniformly random when missing.
+    allocation : str
+        How one density is shared between the layers, see `sparsecore.generators.allocate`.
     include : sequence of str, optional
-        Glob patterns over module names, e.g. ``["*mlp*"]``. When missing, every linear layer but the last one
-        (the output head) is taken.
+        Glob patterns over module names, e.g. ``["*mlp*"]``. When missing: what `density` has patterns for, or every
+        linear layer but the output head. The head is what `get_output_embeddings` gives and what stands outside
+        `base_model` (Hugging Face), else the last linear layer.
     exclude : sequence of str
         Glob patterns of layers to leave dense.
     seed : int, optional
@@ -47,87 +56,83 @@ def sparsify(
     Raises
     ------
     ConfigError
-        If a pattern matches no module, a pattern names a layer that is not linear, the model is sparse already, or two
-        layers share one weight tensor.
+        If a density is not in (0, 1] or gives a layer no link, a pattern matches nothing or names a layer that is not
+        linear, the model is sparse already, a layer is used twice, or two layers share one weight tensor. The model is
+        as it was then.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
+    >>> sparsify(net, density=0.05, seed=0)[0]
+    SparseLinear(in_features=784, out_features=512, bias=True, links=20070, density=0.05)
     """
-    check_fraction("density", density, "the fraction of links of every replaced layer", open_low=True)
-    targets = _targets(model, include, exclude)
+    if isinstance(density, Mapping) and include is None:
+        include = list(density)
+    for value in density.values() if isinstance(density, Mapping) else (density,):
+        check_fraction("density", value, "the fraction of links of every replaced layer", open_low=True)
+    targets = find_targets(model, include, exclude)
+    densities = _densities(targets, density, allocation)
+    is_meta = any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    if is_meta:
+        require_initializers(model, set(map(id, targets.values())))
     if seed is None:
         seed = int(torch.randint(2**62, ()))
-    replaced: dict[int, SparseLinear] = {}
     seeds = np.random.SeedSequence(seed).generate_state(len(targets), np.uint64) >> np.uint64(2)
-    for (name, linear), layer_seed in zip(targets.items(), seeds, strict=True):
-        if id(linear) not in replaced:
-            replaced[id(linear)] = _sparse_twin(linear, density, topology, int(layer_seed))
+    for (name, linear), share, layer_seed in zip(targets.items(), densities, seeds, strict=True):
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, replaced[id(linear)])
+        setattr(model.get_submodule(parent), child, _sparse_twin(linear, share, topology, int(layer_seed)))
+    if is_meta:
+        materialize(model)
     return model
+
+
+def _densities(targets: Mapping[str, nn.Linear], density: float | Mapping[str, float], allocation: str) -> list[float]:
+    """Return the density of every layer; each has at least one link."""
+    sizes = {name: linear.in_features * linear.out_features for name, linear in targets.items()}
+    if isinstance(density, Mapping):
+        if allocation != "uniform":
+            raise ConfigError(
+                f"Expected one density to share by allocation {allocation!r}. Got a density for each pattern. "
+                "Give a number, or leave allocation out."
+            )
+        found = [density[_pattern(name, density)] for name in targets]
+    elif allocation == "uniform":
+        found = [float(density)] * len(targets)
+    else:
+        shapes = [(linear.out_features, linear.in_features) for linear in targets.values()]
+        links = allocate(allocation, shapes, density)
+        found = [n / size for n, size in zip(links, sizes.values(), strict=True)]
+    for (name, size), share in zip(sizes.items(), found, strict=True):
+        if round(share * size) == 0:
+            raise ConfigError(
+                f"Expected a density that gives {name!r} at least one link. Got {share:g} of {size} possible links. "
+                "Raise the density or leave the layer out with exclude=[...]."
+            )
+    return found
+
+
+def _pattern(name: str, density: Mapping[str, float]) -> str:
+    pattern = first_match(name, density)
+    if pattern is None:
+        raise ConfigError(
+            f"Expected a density for every layer. Got none for {name!r}. Add a pattern to density, such as '*'."
+        )
+    return pattern
 
 
 def _sparse_twin(linear: nn.Linear, density: float, topology: TopologySource | None, seed: int) -> SparseLinear:
     device = None if linear.weight.is_meta else linear.weight.device
-    twin = SparseLinear(
-        linear.in_features,
-        linear.out_features,
-        linear.bias is not None,
-        density=density,
-        topology=topology,
-        seed=seed,
-        device=device,
-        dtype=linear.weight.dtype,
-    )
+    with torch.device("cpu" if device is None else device):  # a default device of the caller may be "meta"
+        twin = SparseLinear(
+            linear.in_features,
+            linear.out_features,
+            linear.bias is not None,
+            density=density,
+            topology=topology,
+            seed=seed,
+            device=device,
+            dtype=linear.weight.dtype,
+        )
     if twin.bias is not None and not linear.bias.is_meta:
         twin.bias.data.copy_(linear.bias.data)
     return twin.train(linear.training)
-
-
-def _targets(model: nn.Module, include: Sequence[str] | None, exclude: Sequence[str]) -> dict[str, nn.Linear]:
-    modules = dict(model.named_modules(remove_duplicate=False))
-    linear = {name: module for name, module in modules.items() if type(module) is nn.Linear and name}
-    if include is None:
-        if not linear and any(isinstance(module, SparseLinear) for module in modules.values()):
-            raise ConfigError("Expected a model with linear layers. Got one that is sparse already. Leave it as it is.")
-        chosen = dict(list(linear.items())[:-1])
-    else:
-        chosen = {}
-        for pattern in include:
-            chosen |= _matches(pattern, modules, linear)
-    chosen = {name: module for name, module in chosen.items() if not any(fnmatchcase(name, p) for p in exclude)}
-    if not chosen:
-        raise ConfigError(
-            f"Expected at least one linear layer to replace. Got none of: {', '.join(linear) or 'no linear layers'}. "
-            "Name layers with include=[...]; by default the last linear layer stays dense."
-        )
-    _refuse_tied(model, chosen)
-    return chosen
-
-
-def _matches(pattern: str, modules: dict[str, nn.Module], linear: dict[str, nn.Linear]) -> dict[str, nn.Linear]:
-    hits = [name for name in modules if fnmatchcase(name, pattern)]
-    found = {name: linear[name] for name in hits if name in linear}
-    if found:
-        return found
-    if not hits:
-        raise ConfigError(f"Expected a pattern that matches a module. Got {pattern!r}. Linear: {', '.join(linear)}.")
-    kinds = sorted({type(modules[name]).__name__ for name in hits})
-    if kinds == ["SparseLinear"]:
-        raise ConfigError(
-            f"Expected dense linear layers. Got {pattern!r}, which is sparse already. Remove the pattern."
-        )
-    raise ConfigError(
-        f"Expected linear layers. Got {pattern!r}, which matches only {', '.join(kinds)}. "
-        "Only nn.Linear has links; name its path, e.g. 'encoder.*.fc1'."
-    )
-
-
-def _refuse_tied(model: nn.Module, chosen: dict[str, nn.Linear]) -> None:
-    owners: dict[int, set[int]] = {}
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            owners.setdefault(id(parameter), set()).add(id(module))
-    for name, module in chosen.items():
-        if len(owners[id(module.weight)]) > 1:
-            raise ConfigError(
-                f"Expected layers with weights of their own. Got {name!r}, whose weight another module shares. "
-                "Untie the weight or leave the layer out with exclude=[...]."
-            )

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from sparsecore.errors import ConfigError
-from sparsecore.generators import ER
+from sparsecore.generators import ER, allocate
 from sparsecore.nn import SparseLinear, sparsify
 
 
@@ -35,11 +35,20 @@ def test_the_seed_decides_the_links():
     assert torch.equal(one[0].values, same[0].values)
 
 
-def test_a_layer_used_twice_stays_one_layer():
-    shared = nn.Linear(8, 8)
-    model = sparsify(nn.ModuleDict({"a": shared, "b": shared, "head": nn.Linear(8, 2)}), density=0.5)
-    assert model["a"] is model["b"]
-    assert isinstance(model["a"], SparseLinear)
+def test_a_density_for_each_pattern_says_which_layers_become_sparse():
+    model = sparsify(network(), density={"0": 0.5, "[02]": 0.1}, seed=0)
+    assert [type(m).__name__ for m in model if not isinstance(m, nn.ReLU)] == ["SparseLinear", "SparseLinear", "Linear"]
+    assert (model[0].topology.n_links, model[2].topology.n_links) == (300, 120)
+
+
+def test_an_allocation_shares_one_density_between_the_layers():
+    model = sparsify(network(), density=0.1, allocation="erk", seed=0)
+    assert [model[0].topology.n_links, model[2].topology.n_links] == allocate("erk", [(30, 20), (40, 30)], 0.1)
+
+
+def test_a_layer_says_shape_and_dtype_of_the_matrix_that_it_does_not_have():
+    layer = SparseLinear(4, 6, density=0.5, dtype=torch.bfloat16)
+    assert (layer.weight.shape, layer.weight.dtype, layer.weight.is_meta) == ((6, 4), torch.bfloat16, True)
 
 
 def test_a_model_on_the_meta_device_gets_links_and_never_dense_weights():
@@ -50,10 +59,50 @@ def test_a_model_on_the_meta_device_gets_links_and_never_dense_weights():
     assert model[0].topology.n_links == 20_000
 
 
+def test_what_stays_dense_on_the_meta_device_is_initialised_by_its_own_means():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(20, 30), nn.BatchNorm1d(30), nn.Linear(30, 5))
+        model[2].bias = model[1].bias
+    sparsify(model, density=0.1, seed=0)
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert model[1].running_var.eq(1).all()
+    assert model[2].bias is model[1].bias
+    assert model[2].weight.abs().max() <= 30**-0.5
+
+
+class WithoutStart(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale, self.inner, self.head = nn.Parameter(torch.ones(3)), nn.Linear(4, 4), nn.Linear(4, 2)
+
+
+def on_meta():
+    with torch.device("meta"):
+        return WithoutStart()
+
+
+def twice():
+    shared = nn.Linear(8, 8)
+    return nn.ModuleDict({"a": shared, "b": shared, "head": nn.Linear(8, 2)})
+
+
+def partly_sparse():
+    return sparsify(network(), density=0.1)
+
+
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
         (network, {"density": 0}, r"density in \(0, 1\]"),
+        (network, {"density": 1e-4}, "'0' at least one link"),
+        (network, {"density": {"0": 0}}, r"density in \(0, 1\]"),
+        (network, {"density": {"x*": 0.1}}, "pattern that matches a module. Got 'x"),
+        (network, {"density": {"0": 0.1}, "include": ["*"]}, "Got none for '2'"),
+        (network, {"density": {"0": 0.1}, "allocation": "erk"}, "one density to share"),
+        (network, {"density": 0.1, "exclude": ["y*"]}, "Got 'y\\*' in exclude"),
+        (twice, {"density": 0.5}, "Got one layer under the names a, b"),
+        (partly_sparse, {"density": 0.1}, "sparse already, in 2 layers such as '0'"),
+        (on_meta, {"density": 0.5}, r"initialise themselves. Got 'the model' \(WithoutStart\)"),
         (network, {"density": 0.1, "include": ["conv*"]}, "pattern that matches a module. Got 'conv"),
         (network, {"density": 0.1, "include": ["1"]}, "matches only ReLU"),
         (network, {"density": 0.1, "exclude": ["*"]}, "at least one linear layer"),
@@ -63,8 +112,11 @@ def test_a_model_on_the_meta_device_gets_links_and_never_dense_weights():
     ],
 )
 def test_bad_requests_say_what_to_do(model, options, message):
+    network = model()
+    before = {name: type(module) for name, module in network.named_modules()}
     with pytest.raises(ConfigError, match=message):
-        sparsify(model(), **options)
+        sparsify(network, **options)
+    assert {name: type(module) for name, module in network.named_modules()} == before
 
 
 def test_tied_weights_are_refused():
