@@ -26,6 +26,8 @@ python -m sparsecore.bench.papers translation --list                  # what is 
 ```
 
 `DIR` holds `multi30k/train.en.gz`, `val`, `test_2016_flickr` and the same in German. Needs the extra `translation`.
+Everything is in `sparsecore.models.translation`: `load_multi30k`, `prepare`, `build` (a trainer whose `advance` takes
+one step), `translate`, `bleu`.
 
 ## Protocol
 
@@ -40,7 +42,8 @@ python -m sparsecore.bench.papers translation --list                  # what is 
 - An update every 100 steps, ζ 0.3. SET: constant ζ. RigL, CHTs and CHTss: ζ falls to 0 by cosine, as in the published
   translation scripts. First links: uniform; CHTs and CHTss: small world, β = 0.25. CHTs and CHTss remove softly by
   weight magnitude, the temperature ramped as printed (δ from 0.5 to 0.75), percolate, and regrow by CH2-L3n. CHTss
-  starts at 50% of the links.
+  starts at 50% of the links. Percolation joins the values with the output of an attention, and the two layers of a
+  feed-forward block; queries and keys, which have biases, are not joined.
 - First values have the variance of Glorot's dense weights over the density, so that sums begin alike at any density.
 - Figures are those after the last step; nothing was chosen by them. Beam search of width 2, log-probability per token.
   BLEU by sacrebleu on test_2016: case counted, text as it is. Papers compute theirs on their own tokens, so compare

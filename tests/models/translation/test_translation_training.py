@@ -22,6 +22,7 @@ from sparsecore.models.translation import (
     TranslationTrainer,
     beam_search,
     build,
+    load_multi30k,
     prepare,
     token_loss,
 )
@@ -155,6 +156,18 @@ def test_the_model_learns_to_translate(task: TranslationTask) -> None:
     for _ in range(150):
         found.advance()
     assert beam_search(found.model, few["train"].source, width=2) == few["train"].target
+
+
+def test_real_sentences_are_learned(data_folder: Path) -> None:
+    pairs = {part: Pairs(found.source[:400], found.target[:400]) for part, found in load_multi30k(data_folder).items()}
+    task = prepare(pairs, 600)
+    sizes = dataclasses.replace(SIZES, width=64, hidden=128, positions=128)
+    found = trainer(task, "chts", sizes=sizes, batch_tokens=512, steps=60, every=20, warmup=30, lr=1.0)
+    valid = TokenBatches(task.encoded["valid"], 2048, 0)
+    before = token_loss(found.model, valid)
+    for _ in range(60):
+        found.advance()
+    assert token_loss(found.model, valid) < before - 1.0
 
 
 @pytest.mark.parametrize(
