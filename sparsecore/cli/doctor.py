@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
@@ -51,11 +50,7 @@ def _processor() -> str:
 
 
 def _gpu() -> str:
-    if torch.version.cuda is None:
-        return "not used: this torch was built without CUDA"
-    if not torch.cuda.is_available():
-        return "not used: torch finds no CUDA device"
-    name = torch.cuda.get_device_name(0)
-    if importlib.util.find_spec("cupy") is None:
-        return f"{name}, but cupy is missing: pip install sparsecore-engine[gpu]"
-    return f"{name}, backend {kernels.choose(torch.device('cuda')).name}"
+    runtime, reason = kernels.find_runtime()
+    if runtime is None:
+        return f"not used: {reason}"
+    return f"{torch.cuda.get_device_name(0)}, backend {kernels.choose(torch.device('cuda')).name}"

@@ -10,7 +10,7 @@ from sparsecore.kernels.backend import (
     use,
 )
 from sparsecore.kernels.cpu import NumbaBackend, get_num_threads, set_num_threads
-from sparsecore.kernels.gpu import CudaBackend, find_backend
+from sparsecore.kernels.gpu import CudaBackend, find_backend, find_runtime
 from sparsecore.kernels.reference import ReferenceBackend
 from sparsecore.kernels.torch_native import TorchBackend
 
@@ -29,6 +29,7 @@ __all__ = [
     "available",
     "choose",
     "find_backend",
+    "find_runtime",
     "get_num_threads",
     "register_backend",
     "register_finder",

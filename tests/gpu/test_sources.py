@@ -33,16 +33,27 @@ def test_what_does_not_compile_is_reported():
         nvrtc.compiled(LIBRARY, source("products") + "\nint x = y;", "sm_90")
 
 
-def test_memory_is_used_as_the_sanitizers_allow():
+def sanitized(*words):
+    """Run the kernels in a process under the sanitizers."""
     host_runtime()
     library = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
     if not Path(library.strip()).is_absolute():
         pytest.skip("g++ has no address sanitizer")
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "sanitized.py")],
+    return subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "sanitized.py"), *words],
         env=os.environ | {"LD_PRELOAD": library.strip(), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
+
+
+def test_memory_is_used_as_the_sanitizers_allow():
+    done = sanitized()
     assert done.returncode == 0, done.stderr[-3000:]
     assert "all kernels ran" in done.stdout
+
+
+def test_the_sanitizers_notice_one_number_too_many():
+    done = sanitized("overrun")
+    assert done.returncode != 0
+    assert "heap-buffer-overflow" in done.stderr

@@ -10,9 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from sparsecore.errors import ConfigError
-
-__all__ = ["GRID_LIMIT", "SOURCES", "CupyRuntime", "Runtime", "find_runtime", "source"]
+__all__ = ["GRID_LIMIT", "SOURCES", "WARP", "CupyRuntime", "Runtime", "find_runtime", "source"]
 
 #: Every source and the kernels' common part, which is put before each.
 SOURCES = ("products", "walks", "scores", "select")
@@ -20,6 +18,12 @@ COMMON = "common.cuh"
 
 #: Most blocks along the second axis of a grid.
 GRID_LIMIT = 65535
+
+#: Shared memory of a block that a kernel has without asking.
+_SHARED_BYTES = 48 * 1024
+
+#: Threads of a warp.
+WARP = 32
 
 #: What a kernel takes: tensors by address, integers as int64, floats as float64, ``np.uint64`` as itself.
 Argument = torch.Tensor | int | float | np.uint64 | None
@@ -50,15 +54,16 @@ def source(file: str) -> str:
 
 
 class CupyRuntime:
-    """Kernels on torch's current stream and device; memory comes from torch alone."""
+    """Kernels on the device of their tensors and torch's current stream there; memory comes from torch alone."""
 
     def __init__(self) -> None:
         import cupy
 
         self._cupy = cupy
         self._kernels: dict[tuple[str, str, int], Any] = {}
-        limits = torch.cuda.get_device_properties(torch.cuda.current_device())
-        self.shared_bytes = int(getattr(limits, "shared_memory_per_block_optin", 48 * 1024))
+        self._streams: dict[tuple[int, int], Any] = {}
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        self.shared_bytes = int(getattr(properties, "shared_memory_per_block_optin", _SHARED_BYTES))
 
     def launch(
         self, file: str, kernel: str, grid: tuple[int, int], threads: int, *arguments: Argument, shared: int = 0
@@ -66,13 +71,19 @@ class CupyRuntime:
         """Run one kernel; it is compiled on first use, and kept on disk by cupy."""
         if not grid[0] or not grid[1]:
             return
-        device = torch.cuda.current_device()
-        stream = torch.cuda.current_stream().cuda_stream
-        with self._cupy.cuda.Device(device), self._cupy.cuda.ExternalStream(stream, device):
+        device = next(part.device for part in arguments if isinstance(part, torch.Tensor)).index
+        stream = self._stream(device, torch.cuda.current_stream(device).cuda_stream)
+        with self._cupy.cuda.Device(device), stream:
             function = self._function(file, kernel, device)
-            if shared > 48 * 1024:
+            if shared > _SHARED_BYTES:
                 function.max_dynamic_shared_size_bytes = shared
             function((*grid, 1), (threads, 1, 1), tuple(map(_packed, arguments)), shared_mem=shared)
+
+    def _stream(self, device: int, address: int) -> Any:
+        known = self._streams.get((device, address))
+        if known is None:
+            known = self._streams[device, address] = self._cupy.cuda.Stream.from_external(_Stream(address))
+        return known
 
     def _function(self, file: str, kernel: str, device: int) -> Any:
         known = self._kernels.get((file, kernel, device))
@@ -80,6 +91,16 @@ class CupyRuntime:
             module = self._cupy.RawModule(code=source(file), options=("-std=c++17",))
             known = self._kernels[file, kernel, device] = module.get_function(kernel)
         return known
+
+
+class _Stream:
+    """A stream of torch, shown as the CUDA stream protocol asks: not every torch has it."""
+
+    def __init__(self, address: int) -> None:
+        self._address = address
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._address
 
 
 def _packed(argument: Argument) -> Any:
@@ -96,26 +117,14 @@ def _packed(argument: Argument) -> Any:
 def find_runtime() -> tuple[Runtime | None, str]:
     """Return what launches kernels on the GPU, or ``None`` and one line that says why; never raises."""
     if torch.version.cuda is None:
-        return None, "this torch was built without CUDA; install one from the index that pytorch.org names"
+        return None, "this torch was built without CUDA: pip install --force-reinstall torch 'sparsecore-engine[gpu]'"
     if not torch.cuda.is_available():
         return None, "torch finds no CUDA device or driver"
     if importlib.util.find_spec("cupy") is None:
-        return None, "cupy is missing: pip install 'sparsecore-engine[gpu]'"
+        return None, f"cupy is missing: pip install 'cupy-cuda{torch.version.cuda.split('.')[0]}x>=14'"
     try:
         runtime = CupyRuntime()
         runtime.launch("select", "fill_iota", (1, 1), WARP, torch.empty(1, dtype=torch.int64, device="cuda"), 1)
     except Exception as error:  # cupy raises its own types, which exist only where it is installed
         return None, f"cupy does not run here: {' '.join(str(error).split())[:200]}"
     return runtime, "cupy"
-
-
-#: Threads of a warp.
-WARP = 32
-
-
-def required_runtime() -> Runtime:
-    """Return what `find_runtime` finds, or raise `ConfigError` with its reason."""
-    runtime, reason = find_runtime()
-    if runtime is None:
-        raise ConfigError(f"Expected a usable GPU. Got none: {reason}.")
-    return runtime
