@@ -8,17 +8,14 @@ order of float additions; the optimizer's own state is read before and written a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import numpy as np
 import torch
 from torch import nn
 
-from sparsecore._typing import FloatArray, Int64Array
-from sparsecore.kernels.cpu import chain as columns
-from sparsecore.kernels.cpu.epoch import epoch_kernel
-from sparsecore.kernels.cpu.launch import Form, backward_tables, forward_tables, index_bytes
-from sparsecore.kernels.cpu.plan import Plan, plan_batch
+from sparsecore._typing import FloatArray
+from sparsecore.kernels.cpu.launch import Form
+from sparsecore.kernels.cpu.steps import Steps
 from sparsecore.nn import SparseLinear, SparseSequential
 from sparsecore.optim import SGD
 
@@ -90,30 +87,10 @@ class CompiledSteps:
         """
         forms: list[Form] = [(*layer.topology.shape, layer.topology, True) for layer in self._layers]
         forms.append((self._head.out_features, self._head.in_features, None, False))
-        plan = plan_batch(batch, (forms[0][1], *(n_out for n_out, _, _, _ in forms)), 1, torch.float32)
-        tensors = self._tensors()
-        values, velocities = self._gather(tensors), self._gather(self._momenta())
-        grads = np.zeros_like(values)
-        room = _Room(plan, forms, values, grads, [tensor.numel() for tensor in tensors])
+        values, velocities = self._gather(self._tensors()), self._gather(self._momenta())
         group = self._optimizer.param_groups[0]
-        loss: float = epoch_kernel(plan.lanes, index_bytes(forms))(
-            x.numpy(),
-            classes.numpy(),
-            order.numpy(),
-            batch,
-            np.asarray(rates, np.float32),
-            np.float32(group["momentum"]),
-            np.float32(group["weight_decay"]),
-            room.forward,
-            room.backward,
-            room.slots,
-            room.tiles[0],
-            room.tiles[-1],
-            room.grads[-1],
-            values,
-            grads,
-            velocities,
-        )
+        steps = Steps(forms, batch, values, velocities, group["momentum"], group["weight_decay"])
+        loss = steps.run(x.numpy(), classes.numpy(), order.numpy(), np.asarray(rates, np.float32))
         self._scatter(values, self._tensors())
         self._scatter(velocities, self._momenta())
         return loss
@@ -149,45 +126,3 @@ class CompiledSteps:
 def _bias(layer: SparseLinear) -> nn.Parameter:
     assert layer.bias is not None
     return layer.bias
-
-
-class _Room:
-    """Activations, gradients and the tables that point at them, for one thread."""
-
-    def __init__(
-        self, plan: Plan, forms: Sequence[Form], values: FloatArray, grads: FloatArray, sizes: Sequence[int]
-    ) -> None:
-        c, n = columns, len(forms)
-        self.tiles = [_tiles(plan, width) for width in plan.widths]
-        self.grads = [_tiles(plan, width) for width in plan.widths]
-        starts = 4 * np.array(list(accumulate(sizes, initial=0))[:-1], np.int64)
-        # Slot 0 is address 0, so that offsets from it are addresses; then values and bias of every layer.
-        self.slots = np.concatenate([[0], values.ctypes.data + starts])
-        x, dx = _addresses(self.tiles), _addresses(self.grads)
-        pitch = np.array([plan.tile_bytes(index) for index in range(n + 1)])
-
-        self.forward = forward_tables(forms, 1)[0]
-        self.forward[:, c.F_VALUES], self.forward[:, c.F_BIAS] = 1 + 2 * np.arange(n), 2 + 2 * np.arange(n)
-        self.forward[:, c.F_X_AT], self.forward[:, c.F_X_PITCH] = x[:-1], pitch[:-1]
-        self.forward[:, c.F_Y_AT], self.forward[:, c.F_Y_PITCH] = x[1:], pitch[1:]
-
-        self.backward = backward_tables(forms, 1)[0]
-        self.backward[:, c.B_VALUES], self.backward[:, c.B_SUMS] = 1 + 2 * np.arange(n), 0
-        self.backward[:, c.B_X_AT], self.backward[:, c.B_X_PITCH] = x[:-1], pitch[:-1]
-        self.backward[:, c.B_DY_AT], self.backward[:, c.B_DY_PITCH] = dx[1:], pitch[1:]
-        # A slot that is not 0 says that an input gradient is wanted; the first layer's is not.
-        self.slots = np.append(self.slots, 1)
-        self.backward[1:, c.B_DX], self.backward[1:, c.B_DX_AT] = self.slots.size - 1, dx[1:-1] - 1
-        self.backward[1:, c.B_DX_PITCH] = pitch[1:-1]
-        self.backward[:, c.B_DVALUES_AT] = grads.ctypes.data + starts[::2]
-        self.backward[0, c.B_DBIAS_AT], self.backward[1:, c.B_DBIAS_AT] = -1, grads.ctypes.data + starts[1:-1:2]
-        self._alive = list(forms)
-
-
-def _tiles(plan: Plan, width: int) -> FloatArray:
-    tiles: FloatArray = torch.zeros((plan.n_tiles, width, plan.lanes)).numpy()
-    return tiles
-
-
-def _addresses(arrays: Sequence[FloatArray]) -> Int64Array:
-    return np.array([array.ctypes.data for array in arrays], np.int64)

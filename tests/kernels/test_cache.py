@@ -29,13 +29,11 @@ for batch, density in ((int(word.split("/")[0]), float(word.split("/")[1])) for 
 
 COMPILE = """
 import sys
-import numpy as np
 from sparsecore.kernels.cpu import chain
 
 width = int(sys.argv[1])
-nothing = np.zeros((0, 20), np.int64), np.zeros(1, np.int64), 0, 0
-chain.backward_kernel(32, 4, width)(*nothing)
-chain.forward_kernel(32, 4, width, width)(*nothing)
+chain.backward_stage(32, 4, width)
+chain.forward_stage(32, 4, width, width)
 """
 
 

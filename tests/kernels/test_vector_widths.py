@@ -12,6 +12,7 @@ WORK = """
 import gc, json, sys
 sys.path.insert(0, sys.argv[1])
 import torch
+from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 from strategies import random_topology
 import sparsecore as sc
@@ -50,6 +51,7 @@ for step in range(3 if whole else 0):
 
 compiled = [item for item in gc.get_objects() if isinstance(item, Dispatcher) and item.signatures]
 code = " ".join(text for item in compiled for text in item.inspect_asm().values())
+code += " ".join(item._library.get_asm_str() for item in gc.get_objects() if isinstance(item, CFunc))
 widest = "zmm" if "%zmm" in code else "ymm" if "%ymm" in code else "xmm" if "%xmm" in code else "other"
 print(json.dumps({"widest": widest, "links": [layer.topology.n_links for layer in model[::2]]}))
 """

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from sparsecore._typing import Int64Array
 from sparsecore.kernels.backend import Layer
-from sparsecore.kernels.cpu.chain import reorder
 from sparsecore.kernels.cpu.launch import Launch, launch_for
+from sparsecore.kernels.cpu.passes import BACKWARD, FORWARD, addresses, route_of
 from sparsecore.kernels.cpu.plan import Plan
-from sparsecore.kernels.cpu.threads import run_split
-from sparsecore.storage import Topology
+from sparsecore.kernels.cpu.stages import run_job
 
 __all__ = ["NumbaBackend"]
-
-#: Fewest links worth a thread of their own when values are put into another order.
-_LINKS_PER_THREAD = 50_000
 
 
 class Pass:
@@ -56,9 +50,9 @@ class NumbaBackend:
         outputs = plan.tiles(n)
         block = torch.empty(plan.kept.n if keep else plan.scratch.n, dtype=plan.dtype)
         inputs = x if ready else block if keep else plan.tiles(0)
-        tables = launch.forward_keep if keep else launch.forward_once
-        _run_forward(launch, tables, layers, None if ready else x, block, inputs, outputs)
-        y = outputs[0].t() if plan.whole else _unpack(launch, n, outputs)
+        rows = None if plan.whole else _rows(launch, n)
+        _run_forward(launch, layers, None if ready else x, block, inputs, outputs, rows, keep=keep)
+        y = outputs[0].t() if rows is None else rows
         if not keep:
             return y, (), None
         saved = [block]
@@ -90,27 +84,23 @@ class NumbaBackend:
         block, ready = saved[0], len(saved) == 2 + gated
         inputs = saved[1] if ready else block
         if notes.spent:
-            _run_forward(launch, launch.forward_keep, layers, None, block, inputs, plan.tiles(n))
+            _run_forward(launch, layers, None, block, inputs, plan.tiles(n), None, keep=True)
         notes.spent = True
-        gate = saved[-1].data_ptr() if gated else 0
-        sums = torch.empty(launch.n_sums * plan.n_parts, dtype=plan.dtype)
+        sums = torch.empty(launch.n_sums, dtype=plan.dtype)
+        more = torch.empty(launch.n_sums * (plan.n_parts - 1), dtype=plan.dtype)
         dy, dx = plan.tiles(n), plan.tiles(0) if input_grad else None
+        dx_rows = None if dx is None or plan.whole else _rows(launch, 0)
         source = grad if grad.dtype == plan.dtype else grad.to(plan.dtype)
+        gate = saved[-1].data_ptr() if gated else 0
+        at, more_at, dy_at, dx_at = sums.data_ptr(), more.data_ptr(), dy.data_ptr(), 0 if dx is None else dx.data_ptr()
         values = [_as(layer.values, plan.dtype) for layer in layers]
-        target, all_sums = dy.data_ptr(), sums.data_ptr()
-        addresses = [block.data_ptr(), inputs.data_ptr(), 0 if dx is None else dx.data_ptr(), target, all_sums]
-        slots = np.array(addresses + [v.data_ptr() for v in values])
-        if plan.n_parts == 1:
-            _pack(launch, n, source, target, 0, plan.n_tiles, gate, all_sums + launch.last_sums[0])
-            launch.backward_kernel(launch.backward[0], slots, 0, plan.n_tiles)
-        else:
-
-            def run(part: int, low: int, high: int) -> None:
-                _pack(launch, n, source, target, low, high, gate, all_sums + launch.last_sums[part])
-                launch.backward_kernel(launch.backward[part], slots, low, high)
-
-            plan.run(run)
-            sums = sums.view(plan.n_parts, -1).sum(0)
+        job = route_of(launch, BACKWARD, unpack=dx_rows is not None).job(
+            [block.data_ptr(), inputs.data_ptr(), dx_at, dy_at, at, more_at, *addresses(values)],
+            pack=[source.data_ptr(), *source.stride(), dy_at, gate, at + launch.last_sums, more_at + launch.last_sums],
+            unpack=() if dx_rows is None else (dx_at, dx_rows.data_ptr()),
+            reduce=(at, more_at),
+        )
+        run_job(job, launch.n_threads)
         parts = sums.split_with_sizes(launch.sizes)
         pairs: list[tuple[torch.Tensor, torch.Tensor | None]] = []
         for index, layer in enumerate(layers):
@@ -124,54 +114,35 @@ class NumbaBackend:
             pairs.append((dvalues, None if layer.bias is None else dbias))
         if dx is None:
             return None, pairs
-        return (dx[0].t() if plan.whole else _unpack(launch, 0, dx)), pairs
+        return (dx[0].t() if dx_rows is None else dx_rows), pairs
 
 
 def _run_forward(
     launch: Launch,
-    tables: Sequence[Int64Array],
     layers: Sequence[Layer],
     x: torch.Tensor | None,
     block: torch.Tensor,
     inputs: torch.Tensor,
     outputs: torch.Tensor,
+    rows: torch.Tensor | None,
+    *,
+    keep: bool,
 ) -> None:
-    """Run the forward kernel from the tiles in ``inputs``, which are cut out of `x` first if there is one."""
+    """Fill the output tiles, and `rows` from them if given, from input tiles, cut out of `x` first if there is one."""
     plan = launch.plan
-    params = []
-    for layer in layers:
-        values, bias = _as(layer.values, plan.dtype), _as(layer.bias, plan.dtype)
-        if launch.by_output and layer.topology is not None:
-            values = _by_output(layer.topology, values.detach())
-        params += [values, bias]
-    first = inputs.data_ptr()
-    addresses = [block.data_ptr(), first, outputs.data_ptr()]
-    slots = np.array(addresses + [0 if p is None else p.data_ptr() for p in params])
-    if plan.n_parts == 1:
-        if x is not None:
-            _pack(launch, 0, x, first, 0, plan.n_tiles)
-        launch.forward_kernel(tables[0], slots, 0, plan.n_tiles)
-        return
-
-    def run(part: int, low: int, high: int) -> None:
-        if x is not None:
-            _pack(launch, 0, x, first, low, high)
-        launch.forward_kernel(tables[part], slots, low, high)
-
-    plan.run(run)
-
-
-def _by_output(topology: Topology, values: torch.Tensor) -> torch.Tensor:
-    """Return the values in output-major order."""
-    out = torch.empty_like(values)
-    run_split(
-        lambda low, high: reorder(
-            topology.col_ptr, topology.rows, topology.row_ptr, values.numpy(), low, high, out.numpy()
-        ),
-        topology.n_out,
-        max(1, topology.n_out * _LINKS_PER_THREAD // max(1, topology.n_links)),
+    values = sources = [_as(layer.values, plan.dtype) for layer in layers]
+    if launch.by_output:
+        values = [v if order is None else torch.empty_like(v) for order, v in zip(launch.orders, sources, strict=True)]
+    first, last = inputs.data_ptr(), outputs.data_ptr()
+    biases = [_as(layer.bias, plan.dtype) for layer in layers]
+    params = [part for pair in zip(values, biases, strict=True) for part in pair]
+    job = route_of(launch, FORWARD, keep=keep, pack=x is not None, unpack=rows is not None).job(
+        [block.data_ptr(), first, last, *addresses(params)],
+        pack=() if x is None else (x.data_ptr(), *x.stride(), first, 0, 0, 0),
+        unpack=() if rows is None else (last, rows.data_ptr()),
+        gather=(addresses(sources), addresses(values)) if launch.by_output else ((), ()),
     )
-    return out
+    run_job(job, launch.n_threads)
 
 
 def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
@@ -179,22 +150,9 @@ def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
     return plan.whole and x.stride() == (1, plan.lanes) and x.data_ptr() % 64 == 0
 
 
-def _pack(
-    launch: Launch, index: int, x: torch.Tensor, tiles: int, low: int, high: int, gate: int = 0, sums: int = 0
-) -> None:
-    """Cut tiles ``low .. high - 1`` of activation `index` out of `x`, (B, features)."""
-    plan = launch.plan
-    launch.pack_kernel(x.data_ptr(), *x.stride(), plan.batch, plan.widths[index], tiles, gate, sums, low, high)
-
-
-def _unpack(launch: Launch, index: int, tiles: torch.Tensor) -> torch.Tensor:
-    """Return tiles as a row-major (B, features) tensor."""
-    plan, kernel = launch.plan, launch.unpack_kernel
-    features = plan.widths[index]
-    out = torch.empty((plan.batch, features), dtype=plan.dtype)
-    source, target = tiles.data_ptr(), out.data_ptr()
-    plan.run(lambda part, low, high: kernel(source, plan.batch, features, target, low, high))
-    return out
+def _rows(launch: Launch, index: int) -> torch.Tensor:
+    """Return room for activation `index` as (B, features)."""
+    return torch.empty((launch.plan.batch, launch.plan.widths[index]), dtype=launch.plan.dtype)
 
 
 def _no_samples(grad: torch.Tensor, layers: Sequence[Layer], *, input_grad: bool) -> Grads:

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from sparsecore.kernels.cpu.chain import backward_kernel, forward_kernel, pack_kernel
+from sparsecore.kernels.cpu.memory import entry, invoke, load_scalar, store_i64, store_scalar
+from sparsecore.kernels.cpu.simd import GROUP, fma, load, splat, store
+from sparsecore.kernels.cpu.stages import CLAIMED, ENDED, stage
+from sparsecore.kernels.cpu.tiles import RUNS
 
-__all__ = ["epoch_kernel", "momentum_step", "softmax_gradient"]
+__all__ = ["epoch_kernel", "momentum_stage", "softmax_gradient"]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[misc]
@@ -47,50 +50,80 @@ def softmax_gradient(scores: Any, classes: Any, grad: Any, bias_grad: Any, n_liv
     return loss
 
 
-@njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[misc]
-def momentum_step(value: Any, grad: Any, velocity: Any, rate: Any, momentum: Any, decay: Any) -> None:
-    """Update values as ``torch.optim.SGD`` with momentum and weight decay does, all float32, (n,)."""
-    for k in range(value.size):
-        v = momentum * velocity[k] + (grad[k] + decay * value[k])
-        velocity[k] = v
-        value[k] -= rate * v
+@cache
+def momentum_stage() -> int:
+    """Return the stage that updates values as ``torch.optim.SGD`` with momentum and weight decay does.
+
+    Units are `RUNS`. Arguments: ``values, grads, velocities, n, rates``: addresses of float32 arrays, (n,), and of
+    learning rate, momentum and weight decay, float32, (3,).
+    """
+
+    def momentum(args: int, number: int, low: int, high: int) -> None:
+        values, grads, velocities, n, rates = (
+            entry(args, 0),
+            entry(args, 1),
+            entry(args, 2),
+            entry(args, 3),
+            entry(args, 4),
+        )
+        rate, keep, decay = load_scalar(rates, 4), load_scalar(rates + 4, 4), load_scalar(rates + 8, 4)
+        minus, keeps, decays = splat(-rate, GROUP, 4), splat(keep, GROUP, 4), splat(decay, GROUP, 4)
+        begin, end = n * low // RUNS, n * high // RUNS
+        stop = end - (end - begin) % GROUP
+        for k in range(begin, stop, GROUP):
+            at = 4 * k
+            value = load(values + at, GROUP, 4)
+            slope = fma(decays, value, load(grads + at, GROUP, 4))
+            speed = fma(keeps, load(velocities + at, GROUP, 4), slope)
+            store(velocities + at, speed)
+            store(values + at, fma(minus, speed, value))
+        for k in range(stop, end):
+            at = 4 * k
+            value_, speed_ = load_scalar(values + at, 4), load_scalar(velocities + at, 4)
+            speed_ = keep * speed_ + (decay * value_ + load_scalar(grads + at, 4))
+            store_scalar(velocities + at, speed_)
+            store_scalar(values + at, value_ - rate * speed_)
+
+    return stage(momentum)
 
 
 @cache
-def epoch_kernel(lanes: int, index_bytes: int) -> Any:
-    """Return the kernel that runs consecutive steps on float32 data.
+def epoch_kernel() -> Any:
+    """Return the kernel that takes one step per rate and returns the summed loss.
 
-    ``kernel(x, classes, order, batch, rates, momentum, decay, forward, backward, slots, tiles, scores, grad, params,
-    grads, velocities)``: samples ``order`` in batches; one rate per step; tables of the chain, which share the
-    ``slots``; ``tiles`` the inputs as
-    tiles, (n_tiles, features, lanes); ``scores`` and ``grad`` the outputs and their gradient as tiles; ``params``,
-    ``grads`` and ``velocities`` all parameters one behind the other, the biases of the last layer at the end. Returns
-    the summed loss.
+    Samples ``order`` of ``x``, (n, features), are copied to ``rows``, (batch, features), which the job at address
+    ``forward`` works on; the address ``live`` in it tells the samples. It fills ``scores``, (n_tiles, n_classes,
+    lanes), and the job ``backward`` starts from ``grad``, of the same shape, and ends with the update, which reads
+    learning rate, momentum and weight decay from ``hyper``. Jobs run on ``n_threads`` threads through ``fork``, if that
+    is not 0, else on this one through ``drive``.
     """
-    run_forward = forward_kernel(lanes, 4, index_bytes, index_bytes)
-    run_backward, pack = backward_kernel(lanes, 4, index_bytes), pack_kernel(lanes, 4)
+    # Numbers of another file belong into the closure: numba's cache on disk does not see them change there.
+    claimed, ended = 8 * CLAIMED, 8 * ENDED
 
-    @njit(nogil=True, error_model="numpy")  # type: ignore[misc]
-    def epoch(
-        x: Any, classes: Any, order: Any, batch: int, rates: Any, momentum: Any, decay: Any, forward: Any,
-        backward: Any, slots: Any, tiles: Any, scores: Any, grad: Any, params: Any, grads: Any, velocities: Any,
+    def run_epoch(
+        x: Any, classes: Any, order: Any, rows: Any, rates: Any, forward: int, live: int, backward: int, scores: Any,
+        grad: Any, bias_grad: Any, hyper: Any, drive: int, fork: int, n_threads: int,
     ) -> float:  # fmt: skip
-        features, n_classes = x.shape[1], scores.shape[1]
-        rows = np.empty((batch, features), np.float32)
+        batch = rows.shape[0]
         chosen = np.empty(batch, np.int64)
         losses = 0.0
         for step in range(rates.size):
             low = step * batch
-            live = min(batch, order.size - low)
-            for k in range(live):
+            n_live = min(batch, order.size - low)
+            for k in range(n_live):
                 rows[k] = x[order[low + k]]
                 chosen[k] = classes[order[low + k]]
-            used = (live + lanes - 1) // lanes
-            pack(rows.ctypes.data, features, 1, live, features, tiles.ctypes.data, 0, 0, 0, used)
-            run_forward(forward, slots, 0, used)
-            losses += softmax_gradient(scores[:used], chosen, grad, grads[grads.size - n_classes :], live)
-            run_backward(backward, slots, 0, used)
-            momentum_step(params, grads, velocities, rates[step], momentum, decay)
+            store_i64(live, n_live)
+            hyper[0] = rates[step]
+            for job in (forward, backward):
+                store_i64(job + claimed, 0)
+                store_i64(job + ended, 0)
+                if fork != 0:
+                    invoke(fork, drive, job, n_threads, 0)
+                else:
+                    invoke(drive, job, 0, 0, 0)
+                if job == forward:
+                    losses += softmax_gradient(scores, chosen, grad, bias_grad, n_live)
         return losses
 
-    return epoch
+    return njit(nogil=True, cache=True, error_model="numpy")(run_epoch)

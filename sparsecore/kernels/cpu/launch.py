@@ -13,21 +13,28 @@ import torch
 from sparsecore._typing import Int64Array
 from sparsecore.kernels.backend import Layer
 from sparsecore.kernels.cpu import chain as columns
+from sparsecore.kernels.cpu.chain import PUSH_LANES, backward_stage, forward_stage
 from sparsecore.kernels.cpu.plan import Plan, plan_batch
 from sparsecore.kernels.cpu.threads import get_num_threads
 from sparsecore.storage import Topology
 
-__all__ = ["Launch", "backward_tables", "forward_tables", "index_bytes", "launch_for"]
+__all__ = ["Launch", "backward_tables", "forward_tables", "index_bytes", "launch_for", "plan_for"]
 
-#: Below this many link-samples of work a pass stays on the calling thread: handing over costs about 100 µs in all.
-WORK_PER_THREAD = 3_000_000
+#: Fewest link-samples of work that are worth a thread of their own, where threads share tiles.
+WORK_PER_THREAD = 500_000
+
+#: The same where they share the neurons of a single tile: every layer then goes from cache to cache.
+WORK_PER_THREAD_OF_TILE = 4_000_000
+
+#: Link-samples of one chunk of a layer, where a single tile is cut by neurons, and the most chunks of a layer.
+WORK_PER_CHUNK, MOST_CHUNKS = 1_000_000, 64
 
 #: Launches kept for one chain; batches of more sizes make room for each other.
 LAUNCHES_KEPT = 16
 
 # Slots of a forward pass, then values and bias of every layer; slots of a backward pass, then values of every layer.
 F_BLOCK, F_FIRST, F_OUTPUTS, F_PARAMS = range(4)
-B_BLOCK, B_FIRST, B_INPUT_GRAD, B_OUTPUT_GRAD, B_SUM, B_PARAMS = range(6)
+B_BLOCK, B_FIRST, B_INPUT_GRAD, B_OUTPUT_GRAD, B_SUM, B_MORE_SUMS, B_PARAMS = range(7)
 
 #: ``(n_out, n_in, topology or None, rectified)`` of a layer.
 Form = tuple[int, int, Topology | None, bool]
@@ -42,22 +49,35 @@ def _addresses(topology: Topology, narrow: bool) -> tuple[int, ...]:
     return topology.narrow_addresses if narrow else topology.addresses
 
 
-def forward_tables(forms: Sequence[Form], n_parts: int) -> Int64Array:
+def _order(topology: Topology, narrow: bool) -> tuple[int, int, int]:
+    return 2 if narrow else topology.row_order.itemsize, _addresses(topology, narrow)[-1], topology.n_links
+
+
+def forward_tables(forms: Sequence[Form], n_parts: int, lanes: int) -> Int64Array:
     """Return tables, int64, (n_parts, n_layers, columns), that say nothing yet of where activations lie.
 
     Values and bias of layer i are slots ``F_PARAMS + 2 i`` and the one after.
     """
     table = np.zeros((n_parts, len(forms), columns.FORWARD_COLUMNS), np.int64)
-    narrow = index_bytes(forms) == 2
+    narrow, pushed = index_bytes(forms) == 2, lanes <= PUSH_LANES
+
+    def lists(topology: Topology | None) -> tuple[int, ...]:
+        if topology is None:
+            return 0, 0, 0
+        return (*_addresses(topology, narrow)[:2], 0) if pushed else _addresses(topology, narrow)[2:]
+
     table[:, :, : columns.F_X] = [
-        (n_out, n_in, *((0, 0, 0) if t is None else _addresses(t, narrow)[2:]), relu, at, at + 1)
+        (n_out, n_in, *lists(t), relu, at, at + 1)
         for at, (n_out, n_in, t, relu) in zip(range(F_PARAMS, F_PARAMS + 2 * len(forms), 2), forms, strict=True)
     ]
     return table
 
 
 def backward_tables(forms: Sequence[Form], n_parts: int) -> Int64Array:
-    """Return tables as `forward_tables` does; values of layer i are slot ``B_PARAMS + i``, sums are ``B_SUM``."""
+    """Return tables as `forward_tables` does; values of layer i are slot ``B_PARAMS + i``.
+
+    Sums of part 0 lie behind slot ``B_SUM``, those of the others behind ``B_MORE_SUMS``.
+    """
     table = np.zeros((n_parts, len(forms), columns.BACKWARD_COLUMNS), np.int64)
     narrow = index_bytes(forms) == 2
     gates = [False, *(relu for _, _, _, relu in forms[:-1])]
@@ -65,7 +85,7 @@ def backward_tables(forms: Sequence[Form], n_parts: int) -> Int64Array:
         (n_out, n_in, *((0, 0) if t is None else _addresses(t, narrow)[:2]), gate, B_PARAMS + k)
         for k, ((n_out, n_in, t, _), gate) in enumerate(zip(forms, gates, strict=True))
     ]
-    table[:, :, columns.B_SUMS] = B_SUM
+    table[0, :, columns.B_SUMS], table[1:, :, columns.B_SUMS] = B_SUM, B_MORE_SUMS
     return table
 
 
@@ -85,48 +105,67 @@ class Launch:
         self.relus = [relu for _, _, _, relu in forms]
         self.index_bytes = index_bytes(forms)
         wide = any(t is not None and t.row_order.itemsize == 8 for _, _, t, _ in forms)
-        self.by_output = plan.reuses_values or wide
+        #: Whether values are brought into the order of the outputs beforehand: some part reads them more than once.
+        self.by_output = (plan.n_tiles > plan.n_parts or wide) and plan.lanes > PUSH_LANES
+        #: For every layer whose values are: bytes of a position, address of the positions, links; else ``None``.
+        self.orders = [
+            _order(t, self.index_bytes == 2) if self.by_output and t is not None else None for _, _, t, _ in forms
+        ]
         counts = [n for n_out, n_in, t, _ in forms for n in (n_out * n_in if t is None else t.n_links, n_out)]
         #: Sizes of all sums over samples: values and bias of every layer.
         self.sizes = counts
         self.n_sums = sum(counts)
+        work = [plan.batch * n for n in counts[::2]]
+        #: Threads that the whole pass is worth.
+        worth = WORK_PER_THREAD_OF_TILE if plan.single else WORK_PER_THREAD
+        self.n_threads = max(1, min(get_num_threads(), sum(work) // worth))
+        #: Chunks of every layer, where a single tile is cut by neurons: the same for any number of threads.
+        self.n_chunks = [max(1, min(n // WORK_PER_CHUNK, MOST_CHUNKS)) for n in work]
         # The first topology is what the cache of launches hangs on: holding it here would keep both alive for ever.
         self._others = [t for _, _, t, _ in forms[1:]]
-        self._forward, self._backward = forward_tables(forms, plan.n_parts), backward_tables(forms, plan.n_parts)
+        #: Jobs laid down so far (see `passes`).
+        self.routes: dict[Any, Any] = {}
+        self._forward = forward_tables(forms, plan.n_parts, plan.lanes)
+        self._backward = backward_tables(forms, plan.n_parts)
+
+    @cached_property
+    def forward_chunks(self) -> list[int]:
+        """`n_chunks` on the way forward; what is pushed cannot be shared."""
+        return [1] * len(self.n_chunks) if self.plan.lanes <= PUSH_LANES else self.n_chunks
 
     def _sums_at(self) -> Int64Array:
-        """Return the byte offset of every sum of every part, int64, (n_parts, 2 * n_layers)."""
+        """Return the byte offset of every sum of every part from its slot, int64, (n_parts, 2 * n_layers)."""
         starts = np.cumsum([0, *self.sizes[:-1]])
-        return (np.arange(self.plan.n_parts)[:, None] * self.n_sums + starts) * self.plan.nbytes
+        lists = np.maximum(np.arange(self.plan.n_parts) - 1, 0)
+        return (lists[:, None] * self.n_sums + starts) * self.plan.nbytes
 
     @cached_property
-    def last_sums(self) -> list[int]:
-        """Byte offset of the bias sums of the last layer, for every part."""
-        offsets: list[int] = self._sums_at()[:, -1].tolist()
-        return offsets
+    def last_sums(self) -> int:
+        """Byte offset of the bias sums of the last layer."""
+        return (self.n_sums - self.sizes[-1]) * self.plan.nbytes
 
     @cached_property
-    def forward_keep(self) -> list[Int64Array]:
-        """Table of every part for a forward pass that keeps its activations."""
+    def forward_keep(self) -> Int64Array:
+        """Tables for a forward pass that keeps its activations."""
         return self._forward_for(self.plan.kept.first[:, 1:], self.plan.kept.pitch[1:])
 
     @cached_property
-    def forward_once(self) -> list[Int64Array]:
-        """Table of every part for a forward pass that forgets its activations."""
+    def forward_once(self) -> Int64Array:
+        """Tables for a forward pass that forgets its activations."""
         return self._forward_for(self.plan.scratch.first, self.plan.scratch.pitch)
 
-    def _forward_for(self, inside: Int64Array, pitch: Int64Array) -> list[Int64Array]:
+    def _forward_for(self, inside: Int64Array, pitch: Int64Array) -> Int64Array:
         plan, table, c = self.plan, self._forward.copy(), columns
         table[:, :, c.F_X] = table[:, :, c.F_Y] = F_BLOCK
         table[:, 1:, c.F_X_AT] = table[:, :-1, c.F_Y_AT] = inside
         table[:, 1:, c.F_X_PITCH] = table[:, :-1, c.F_Y_PITCH] = pitch
         table[:, 0, c.F_X], table[:, 0, c.F_X_PITCH] = F_FIRST, plan.tile_bytes(0)
         table[:, -1, c.F_Y], table[:, -1, c.F_Y_PITCH] = F_OUTPUTS, plan.tile_bytes(len(plan.widths) - 1)
-        return list(table)
+        return table
 
     @cached_property
-    def backward(self) -> list[Int64Array]:
-        """Table of every part for the backward pass, which puts gradients in the place of the activations."""
+    def backward(self) -> Int64Array:
+        """Tables for the backward pass, which puts gradients in the place of the activations."""
         plan, table, c = self.plan, self._backward.copy(), columns
         sums = self._sums_at()
         table[:, :, c.B_X], table[:, 0, c.B_X] = B_BLOCK, B_FIRST
@@ -139,29 +178,18 @@ class Launch:
         table[:, -1, c.B_DY_PITCH] = plan.tile_bytes(len(plan.widths) - 1)
         table[:, :, c.B_DVALUES_AT] = sums[:, ::2]
         table[:, 0, c.B_DBIAS_AT], table[:, 1:, c.B_DBIAS_AT] = -1, sums[:, 1:-1:2]
-        return list(table)
+        return table
 
     @cached_property
-    def forward_kernel(self) -> Any:
-        """``kernel(table, slots, tile_low, tile_high)``."""
-        return columns.forward_kernel(
-            self.plan.lanes, self.plan.nbytes, self.index_bytes, 0 if self.by_output else self.index_bytes
-        )
+    def forward_address(self) -> int:
+        """The stage of the forward pass."""
+        order_bytes = 0 if self.by_output or self.plan.lanes <= PUSH_LANES else self.index_bytes
+        return forward_stage(self.plan.lanes, self.plan.nbytes, self.index_bytes, order_bytes)
 
     @cached_property
-    def backward_kernel(self) -> Any:
-        """``kernel(table, slots, tile_low, tile_high)``."""
-        return columns.backward_kernel(self.plan.lanes, self.plan.nbytes, self.index_bytes)
-
-    @cached_property
-    def pack_kernel(self) -> Any:
-        """Cuts a batch into tiles."""
-        return columns.pack_kernel(self.plan.lanes, self.plan.nbytes)
-
-    @cached_property
-    def unpack_kernel(self) -> Any:
-        """Puts tiles together."""
-        return columns.unpack_kernel(self.plan.lanes, self.plan.nbytes)
+    def backward_address(self) -> int:
+        """The stage of the backward pass."""
+        return backward_stage(self.plan.lanes, self.plan.nbytes, self.index_bytes)
 
 
 _launches: dict[int, dict[tuple[Any, ...], Launch]] = {}
@@ -193,6 +221,11 @@ def launch_for(x: torch.Tensor, layers: Sequence[Layer]) -> Launch:
 
 def _new_launch(x: torch.Tensor, layers: Sequence[Layer]) -> Launch:
     forms = [(layer.n_out, layer.n_in, layer.topology, layer.relu) for layer in layers]
-    work = x.shape[0] * sum(layer.values.numel() for layer in layers)
+    return Launch(plan_for(x.shape[0], forms, x.dtype), forms)
+
+
+def plan_for(batch: int, forms: Sequence[Form], dtype: torch.dtype) -> Plan:
+    """Return the cut of a batch through a chain, among as many threads as its work is worth."""
+    work = batch * sum(n_out * n_in if t is None else t.n_links for n_out, n_in, t, _ in forms)
     n_parts = max(1, min(get_num_threads(), work // WORK_PER_THREAD))
-    return Launch(plan_batch(x.shape[0], (x.shape[1], *(n_out for n_out, _, _, _ in forms)), n_parts, x.dtype), forms)
+    return plan_batch(batch, (forms[0][1], *(n_out for n_out, _, _, _ in forms)), n_parts, dtype)

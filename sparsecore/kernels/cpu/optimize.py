@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from sparsecore.kernels.cpu.simd import GROUP, fma, load, load_scalar, splat, store, store_scalar
+from sparsecore.kernels.cpu.memory import load_scalar, store_scalar
+from sparsecore.kernels.cpu.simd import GROUP, fma, load, splat, store
 
 __all__ = ["momentum_sgd"]
 

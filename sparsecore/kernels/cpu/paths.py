@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from sparsecore.kernels.cpu.memory import load_i32, load_i64, load_scalar
 from sparsecore.kernels.cpu.rng import below, next_state, uniform
-from sparsecore.kernels.cpu.simd import load_i32, load_i64, load_scalar
 
 __all__ = [
     "Side",

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
 
 import numpy as np
 import torch
 
 from sparsecore._typing import Int64Array
-from sparsecore.kernels.cpu.chain import LANES
-from sparsecore.kernels.cpu.threads import run_parts
+from sparsecore.kernels.cpu.tiles import LANES
 
 __all__ = ["Block", "Plan", "plan_batch"]
 
 #: Bytes of a cache line; every activation starts on one.
 _ALIGNMENT = 64
-
-#: Narrowest tile that threads are given: below it the vector registers are half empty.
-_THREAD_LANES = 16
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class Plan:
     lanes : int
         Samples of a tile.
     n_parts : int
-        Threads; each takes a run of neighbouring tiles.
+        Runs of neighbouring tiles that threads share.
     dtype : torch.dtype
         Of all activations.
     """
@@ -72,6 +66,11 @@ class Plan:
         return -(-self.batch // self.lanes)
 
     @cached_property
+    def single(self) -> bool:
+        """Whether the batch is one tile, which threads share by neurons."""
+        return self.n_tiles == 1
+
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of a float."""
         return self.dtype.itemsize
@@ -79,18 +78,7 @@ class Plan:
     @cached_property
     def whole(self) -> bool:
         """Whether the batch is one full tile."""
-        return self.n_tiles == 1 and self.lanes == self.batch
-
-    @cached_property
-    def reuses_values(self) -> bool:
-        """Whether some part has several tiles, so that values are read more than once."""
-        return self.n_tiles > self.n_parts
-
-    @cached_property
-    def ranges(self) -> list[tuple[int, int]]:
-        """First and last (exclusive) tile of every part."""
-        edges = [part * self.n_tiles // self.n_parts for part in range(self.n_parts + 1)]
-        return list(pairwise(edges))
+        return self.single and self.lanes == self.batch
 
     def tile_bytes(self, index: int) -> int:
         """Bytes of one tile of activation `index`."""
@@ -123,22 +111,10 @@ class Plan:
     def _bytes(self, indices: range) -> Int64Array:
         return np.array([self.tile_bytes(index) for index in indices], np.int64)
 
-    def run(self, launch: Callable[[int, int, int], None]) -> None:
-        """Call ``launch(part, tile_low, tile_high)`` for every part, on as many threads."""
-        if self.n_parts == 1:
-            launch(0, 0, self.n_tiles)
-            return
-
-        def bind(part: int) -> Callable[[], None]:
-            return lambda: launch(part, *self.ranges[part])
-
-        run_parts([bind(part) for part in range(self.n_parts)])
-
 
 @lru_cache(maxsize=1024)
 def plan_batch(batch: int, widths: tuple[int, ...], max_parts: int, dtype: torch.dtype) -> Plan:
-    """Return the cut of a batch into tiles of a supported width and at most `max_parts` threads."""
-    wanted = batch if max_parts == 1 else max(_THREAD_LANES, -(-batch // max_parts))
-    lanes = next((width for width in LANES if width >= min(wanted, batch)), LANES[-1])
+    """Return the cut of a batch into tiles of a supported width and at most `max_parts` runs of them."""
+    lanes = next((width for width in LANES if width >= batch), LANES[-1])
     n_tiles = -(-batch // lanes)
     return Plan(batch, widths, lanes, max(1, min(max_parts, n_tiles)), dtype)

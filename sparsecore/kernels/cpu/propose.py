@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from sparsecore.kernels.cpu.memory import load_i64
 from sparsecore.kernels.cpu.paths import (
     begin,
     common_below,
@@ -27,7 +28,6 @@ from sparsecore.kernels.cpu.paths import (
     table_of,
 )
 from sparsecore.kernels.cpu.rng import below, next_state, stream, uniform
-from sparsecore.kernels.cpu.simd import load_i64
 
 __all__ = ["propose_around_links", "propose_by_pairs", "propose_by_paths", "propose_uniformly"]
 

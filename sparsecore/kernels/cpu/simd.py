@@ -14,21 +14,18 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
+from sparsecore.kernels.cpu.memory import ELEMENTS, as_pointer
+
 __all__ = [
     "GROUP",
     "add",
     "fma",
     "fold",
     "load",
-    "load_i32",
-    "load_i64",
-    "load_index",
-    "load_scalar",
     "mul",
     "relu",
     "splat",
     "store",
-    "store_scalar",
     "total",
     "totals",
     "transpose",
@@ -39,15 +36,13 @@ __all__ = [
 #: Vectors are summed in groups of this many, so that one store writes as many sums.
 GROUP = 16
 
-_ELEMENTS: dict[int, tuple[Any, Any]] = {4: (types.float32, ir.FloatType()), 8: (types.float64, ir.DoubleType())}
-
 
 class Vector(types.Type):
     """Numba type of ``lanes`` floats of ``nbytes`` bytes each."""
 
     def __init__(self, lanes: int, nbytes: int) -> None:
         self.lanes, self.nbytes = lanes, nbytes
-        self.element, self.llvm_element = _ELEMENTS[nbytes]
+        self.element, self.llvm_element = ELEMENTS[nbytes]
         super().__init__(name=f"Vector({lanes}x{8 * nbytes})")
 
 
@@ -55,10 +50,6 @@ class Vector(types.Type):
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, vector: Vector) -> None:
         super().__init__(manager, vector, ir.VectorType(vector.llvm_element, vector.lanes))
-
-
-def _pointer(builder: Any, address: Any, target: Any) -> Any:
-    return builder.inttoptr(address, target.as_pointer())
 
 
 def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
@@ -78,7 +69,7 @@ def load(typingctx: Any, address: Any, lanes: Any, nbytes: Any) -> tuple[Any, Ca
     kind = _vector(lanes, nbytes)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(builder, args[0], context.get_value_type(kind))
+        pointer = as_pointer(builder, args[0], context.get_value_type(kind))
         return builder.load(pointer, align=kind.nbytes)
 
     return kind(types.int64, lanes, nbytes), codegen
@@ -89,7 +80,7 @@ def store(typingctx: Any, address: Any, vector: Any) -> tuple[Any, Callable[...,
     """Write `vector` to `address`."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[1], _pointer(builder, args[0], args[1].type), align=vector.nbytes)
+        builder.store(args[1], as_pointer(builder, args[0], args[1].type), align=vector.nbytes)
         return context.get_dummy_value()
 
     return types.void(types.int64, vector), codegen
@@ -223,7 +214,7 @@ def totals(typingctx: Any, address: Any, nbytes: Any) -> tuple[Any, Callable[...
         size = ir.Constant(ir.IntType(64), GROUP * kind.nbytes)
         at, vectors = args[0], []
         for _ in range(GROUP):
-            vectors.append(builder.load(_pointer(builder, at, llvm_kind), align=kind.nbytes))
+            vectors.append(builder.load(as_pointer(builder, at, llvm_kind), align=kind.nbytes))
             at = builder.add(at, size)
         span = 1
         while len(vectors) > 1:
@@ -261,7 +252,7 @@ def transpose(
         at, step, out, out_step, _ = args
         vectors = []
         for _ in range(GROUP):
-            vectors.append(builder.load(_pointer(builder, at, llvm_kind), align=kind.nbytes))
+            vectors.append(builder.load(as_pointer(builder, at, llvm_kind), align=kind.nbytes))
             at = builder.add(at, step)
         half = GROUP // 2
         low = [lane // 2 + GROUP * (lane % 2) for lane in range(GROUP)]
@@ -271,66 +262,8 @@ def transpose(
             pairs = [(vectors[m], vectors[m + half]) for m in range(half)]
             vectors = [_pick(builder, *pair, order) for pair in pairs for order in (low, high)]
         for vector in vectors:
-            builder.store(vector, _pointer(builder, out, llvm_kind), align=kind.nbytes)
+            builder.store(vector, as_pointer(builder, out, llvm_kind), align=kind.nbytes)
             out = builder.add(out, out_step)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64, nbytes), codegen
-
-
-@intrinsic(prefer_literal=True)
-def load_scalar(typingctx: Any, address: Any, nbytes: Any) -> tuple[Any, Callable[..., Any]]:
-    """Return the float of `nbytes` bytes at `address`."""
-    element, llvm_element = _ELEMENTS[nbytes.literal_value]
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_pointer(builder, args[0], llvm_element))
-
-    return element(types.int64, nbytes), codegen
-
-
-@intrinsic
-def store_scalar(typingctx: Any, address: Any, scalar: Any) -> tuple[Any, Callable[..., Any]]:
-    """Write the float `scalar` to `address`."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[1], _pointer(builder, args[0], args[1].type))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, scalar), codegen
-
-
-def _load_integer(bits: int) -> Any:
-    def typed(typingctx: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            number = builder.load(_pointer(builder, args[0], ir.IntType(bits)))
-            return number if bits == 64 else builder.sext(number, ir.IntType(64))
-
-        return types.int64(types.int64), codegen
-
-    return typed
-
-
-@intrinsic
-def load_i32(typingctx: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
-    """Return the int32 at `address` as int64."""
-    signature: tuple[Any, Callable[..., Any]] = _load_integer(32)(typingctx, address)
-    return signature
-
-
-@intrinsic
-def load_i64(typingctx: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
-    """Return the int64 at `address`."""
-    signature: tuple[Any, Callable[..., Any]] = _load_integer(64)(typingctx, address)
-    return signature
-
-
-@intrinsic(prefer_literal=True)
-def load_index(typingctx: Any, address: Any, nbytes: Any) -> tuple[Any, Callable[..., Any]]:
-    """Return the non-negative integer of `nbytes` bytes (2, 4 or 8) at `address` as int64."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        number = builder.load(_pointer(builder, args[0], ir.IntType(8 * nbytes.literal_value)))
-        return number if nbytes.literal_value == 8 else builder.zext(number, ir.IntType(64))
-
-    return types.int64(types.int64, nbytes), codegen
