@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DERIVED", "SUITES", "Row", "Setting", "Suite", "suite"]
+__all__ = ["DERIVED", "ON_REQUEST", "SUITES", "Row", "Setting", "Suite", "suite"]
 
 Setting = dict[str, Any]
 Row = dict[str, Any]
@@ -43,7 +43,11 @@ SUITES: dict[str, str] = {
     "evolution": "sparsecore.bench.evolution",
     "memory": "sparsecore.bench.memory",
     "scaling": "sparsecore.bench.scaling",
+    "gpu": "sparsecore.bench.gpu",
 }
+
+#: Suites that run only when named: they need hardware that most machines lack.
+ON_REQUEST = frozenset({"gpu"})
 
 #: Names that stand for what is read off another suite's rows.
 DERIVED: dict[str, str] = {"crossover": "kernels"}

@@ -15,7 +15,7 @@ from sparsecore.bench.contenders.peers import peer_reports
 from sparsecore.bench.gate import is_wrong
 from sparsecore.bench.machine import machine
 from sparsecore.bench.page import write_page
-from sparsecore.bench.registry import DERIVED, SUITES, Setting, suite
+from sparsecore.bench.registry import DERIVED, ON_REQUEST, SUITES, Setting, suite
 from sparsecore.bench.store import Results
 from sparsecore.bench.threads import cores, set_threads
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run some suites or all; returns 0 if every contender that was measured gave the right result."""
     options = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-    chosen = list(dict.fromkeys(DERIVED.get(name, name) for name in options.suite or SUITES))
+    chosen = list(dict.fromkeys(DERIVED.get(name, name) for name in options.suite or _by_default()))
     set_threads(cores())
     about = machine() | {"peers": peer_reports()}
     for name, report in about["peers"].items():
@@ -38,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_page(options.results, options.page)
     _say(f"{time.perf_counter() - started:.0f} s in all; page: {options.page}")
     return 0 if healthy else 1
+
+
+def _by_default() -> list[str]:
+    return [name for name in SUITES if name not in ON_REQUEST]
 
 
 def run_suite(
