@@ -1,7 +1,7 @@
 """A small pool of Python threads for kernels that release the GIL.
 
-No OpenMP runtime is involved: forked children start a fresh pool, concurrent callers queue up, and nothing has to agree
-with the runtime that torch loads.
+For work that is put together in Python, and for jobs (see `stages`) where torch's own team cannot be used: forked
+children start a fresh pool, and concurrent callers queue up.
 """
 
 from __future__ import annotations
