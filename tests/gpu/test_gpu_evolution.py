@@ -19,6 +19,7 @@ from sparsecore.evolution.on_device import percolate_on_device, why_not
 from sparsecore.kernels.gpu.lists import lists_of
 from sparsecore.kernels.gpu.remap import DeviceEdit
 from sparsecore.models import MLP
+from sparsecore.nn import End, Joint
 from sparsecore.predictors import RAL3, CH2L3n, CH3L3n, CH3L3p, Gradient, Random
 from sparsecore.removal import (
     Magnitude,
@@ -222,6 +223,25 @@ def test_percolation_is_that_of_the_host():
         theirs = percolate(topologies, kept)
         lists = [lists_of(t, torch.device("cpu")) for t in topologies]
         ours = percolate_on_device(lists, [torch.from_numpy(part) for part in kept])
+        assert all(np.array_equal(a.numpy(), b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_percolation_through_joints_is_that_of_the_host():
+    rng = np.random.default_rng(1)
+    rotary = np.arange(12) // 2
+    some = np.where(np.arange(12) < 8, np.arange(12), -1)
+    joints = [
+        Joint((End(0, "out"), End(1, "out"), End(2, "in")), 12),
+        Joint((End(2, "out", rotary), End(3, "in", rotary)), 6),
+        Joint((End(3, "out", lives=True), End(0, "in", some)), 12),
+    ]
+    for density in (0.05, 0.1, 0.2):
+        topologies = [Topology.from_ids(np.flatnonzero(rng.random(144) < density), (12, 12)) for _ in range(4)]
+        kept = [np.flatnonzero(rng.random(t.n_links) < 0.8) for t in topologies]
+        theirs = percolate(topologies, kept, joints)
+        lists = [lists_of(t, torch.device("cpu")) for t in topologies]
+        ours = percolate_on_device(lists, [torch.from_numpy(part) for part in kept], joints)
+        assert sum(map(len, ours)) < sum(map(len, kept))
         assert all(np.array_equal(a.numpy(), b) for a, b in zip(ours, theirs, strict=True))
 
 

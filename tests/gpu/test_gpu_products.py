@@ -1,5 +1,7 @@
 """The CUDA products against dense ones, on the host and, with ``-m gpu``, on a GPU."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -137,8 +139,10 @@ def test_lists_of_a_device_are_those_of_the_host():
         assert np.array_equal(getattr(lists, name).numpy(), getattr(topology, name)), name
     back = topology_of(lists)
     assert back.n_links == topology.n_links
-    assert "rows" not in back.__dict__
-    assert back == topology
+    assert back.density == topology.density
+    assert (back.nbytes, "rows" in back.__dict__) == (0, False)
+    assert pickle.loads(pickle.dumps(back)) == back == topology
+    assert back.digest == topology.digest
 
 
 def test_wrong_arguments_are_refused_on_the_host():
