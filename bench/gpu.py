@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from sparsecore import kernels
-from sparsecore.bench.gate import is_wrong, skipped
+from sparsecore.bench.gate import is_wrong
 from sparsecore.bench.gpu_clock import Entry, Place
 from sparsecore.bench.gpu_layers import measure_layer
 from sparsecore.bench.gpu_links import measure_regrowth
@@ -25,6 +25,7 @@ from sparsecore.bench.gpu_page import write_tables
 from sparsecore.bench.gpu_steps import measure_memory, measure_step
 from sparsecore.bench.machine import machine
 from sparsecore.bench.registry import Row, Setting, Suite
+from sparsecore.errors import ConfigError
 from sparsecore.kernels.gpu.host import HostRuntime
 from sparsecore.kernels.gpu.runtime import SOURCES, source
 
@@ -67,10 +68,16 @@ _TRAINING = ("step", "memory")
 
 
 def _measure(setting: Setting, seconds: float) -> Row:
+    return measure(_required(), setting, seconds)
+
+
+def _required() -> Place:
+    """Return the GPU, or raise `ConfigError` with the reason why there is none."""
     where = place()
     if where is None:
-        return {"status": skipped(f"no GPU: {kernels.find_runtime()[1]}")}
-    return measure(where, setting, seconds)
+        reason = kernels.find_runtime()[1]
+        raise ConfigError(f"Expected a GPU. Got none: {reason}. Try python -m sparsecore.bench.gpu --dry-run.")
+    return where
 
 
 def measure(where: Place, setting: Setting, seconds: float) -> Row:
@@ -111,8 +118,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = dry_run()
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
         return int(any(is_wrong(status) for status in statuses(rows)))
-    if place() is None:
-        sys.stderr.write(f"not measured: no GPU: {kernels.find_runtime()[1]}\n")
+    try:
+        _required()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
         return 1
     healthy = run_suite("gpu", options.results, machine(), seconds=options.seconds, again=options.again)
     write_tables(options.results / "gpu.json", options.page)

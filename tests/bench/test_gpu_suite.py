@@ -12,6 +12,7 @@ import pytest
 from sparsecore.bench import gpu, gpu_page, registry, run
 from sparsecore.bench.gate import OK
 from sparsecore.bench.run import statuses
+from sparsecore.errors import ConfigError
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to build the CUDA sources for the host"),
@@ -57,6 +58,8 @@ def test_without_a_gpu_nothing_is_measured(tmp_path: Path, capsys: pytest.Captur
     if gpu.place() is not None:
         pytest.skip("there is a GPU")
     assert gpu.main(["--results", str(tmp_path), "--page", str(tmp_path / "page.md")]) == 1
-    assert "not measured: no GPU" in capsys.readouterr().err
-    assert gpu.SUITE.measure(gpu.SUITE.settings()[0], 0.1)["status"].startswith("not measured: no GPU")
+    assert "Expected a GPU. Got none: " in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="Got none: "):
+        gpu.SUITE.measure(gpu.SUITE.settings()[0], 0.1)
+    assert list(tmp_path.iterdir()) == []
     assert "gpu" not in run._by_default() and "gpu" in registry.SUITES

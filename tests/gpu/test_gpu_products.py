@@ -8,11 +8,13 @@ import torch
 from gpu_runtimes import RUNTIMES, host_runtime, runtime_and_device
 from strategies import random_topology
 
+from sparsecore import kernels
 from sparsecore.errors import ConfigError, DtypeError, ShapeError
 from sparsecore.kernels import CudaBackend, Layer
 from sparsecore.kernels.gpu.host import HostRuntime
 from sparsecore.kernels.gpu.lists import lists_of, topology_of
 from sparsecore.kernels.gpu.products import accumulator, gate_and_sum, sddmm, spmm, spmm_t
+from sparsecore.ops import sparse_chain
 
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float64: 1e-10}
 # (n_out, n_in, batch, density): several tiles with ragged rows, no vectors, one sample, an empty layer, one hub.
@@ -111,6 +113,31 @@ def test_bfloat16_activations_stay_bfloat16_through_a_chain(place):
         results.append([y, *(part for pair in pairs for part in pair)])
     for exact, rounded in zip(*results, strict=True):
         assert (exact - rounded.float()).norm() <= 0.05 * exact.norm()
+
+
+@pytest.mark.parametrize("batch", [1, 31, 64, 100])
+def test_autograd_through_a_chain_with_a_dense_head_matches_the_reference(place, batch):
+    runtime, device = place
+    kernels.register_backend(CudaBackend(runtime, "under test"))
+    generator = torch.Generator().manual_seed(batch)
+
+    def leaf(*shape):
+        return torch.randn(*shape, generator=generator).to(device).requires_grad_()
+
+    layers = []
+    for index, (n_in, n_out) in enumerate(((20, 33), (33, 16))):
+        topology = random_topology(n_out, n_in, 0.3, index)
+        layers.append(Layer(topology, leaf(topology.n_links), leaf(n_out), True))
+    layers.append(Layer(None, leaf(5, 16), leaf(5), False))
+    x = leaf(batch, 20)
+    leaves = [x, *(part for layer in layers for part in (layer.values, layer.bias))]
+    results = []
+    for name in ("under test", "reference"):
+        with kernels.use(name):
+            y = sparse_chain(x, layers)
+            results.append([y, *torch.autograd.grad(y.square().sum(), leaves)])
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
 
 
 def test_nan_passes_the_rectifier(place):
