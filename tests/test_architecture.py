@@ -25,9 +25,11 @@ MAY_IMPORT = {
     "optim": KERNEL,
     "evolution": EVOLUTION,
     "metrics": EVOLUTION,
+    "distributed": EVOLUTION,
     "engine": EVOLUTION | {"metrics", "optim"},
     "io": EVOLUTION | {"metrics", "optim", "engine"},
     "cli": EVOLUTION | {"metrics", "optim", "engine", "io"},
+    "integrations": EVOLUTION | {"metrics", "optim", "engine", "io"},
 }
 FILES = sorted((ROOT / "sparsecore").rglob("*.py"))
 
@@ -61,7 +63,14 @@ def test_a_room_imports_only_what_lies_below_it(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("numba", "kernels/cpu"), ("llvmlite", "kernels/cpu"), ("cupy", "kernels/gpu"), ("rich", "cli")],
+    [
+        ("numba", "kernels/cpu"),
+        ("llvmlite", "kernels/cpu"),
+        ("cupy", "kernels/gpu"),
+        ("rich", "cli"),
+        ("transformers", "integrations"),
+        ("lightning", "integrations"),
+    ],
 )
 def test_a_library_is_imported_by_one_room_alone(library: str, home: str) -> None:
     users = {path for path in FILES if any(name.split(".")[0] == library for name in imports(path))}

@@ -59,6 +59,9 @@ def run_fused(owner: nn.Module, modules: list[nn.Module], x: torch.Tensor) -> to
 
     What belongs together is remembered in `owner` until the modules change or carry hooks.
     """
+    if torch.compiler.is_compiling():
+        whole: torch.Tensor = torch.compiler.disable(run_fused)(owner, modules, x)
+        return whole
     known: tuple[list[nn.Module], list[Step]] | None = owner.__dict__.get(_STEPS)
     hooked = any(map(has_hooks, modules))
     if known is None or hooked or known[0] != modules:

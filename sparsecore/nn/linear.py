@@ -135,7 +135,9 @@ class SparseLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x @ W.T + bias`` for `x` of shape (..., in_features)."""
-        return sparse_linear(x, self.values, self._topology, self.bias, relu=self.relu)
+        # Kernels over links are no graph of torch operations: torch.compile breaks its graph here and goes on behind.
+        apply = torch.compiler.disable(sparse_linear) if torch.compiler.is_compiling() else sparse_linear
+        return apply(x, self.values, self._topology, self.bias, relu=self.relu)
 
     def extra_repr(self) -> str:
         """Show sizes, links and density."""

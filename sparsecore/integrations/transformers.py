@@ -1,0 +1,154 @@
+"""Evolution inside the Trainer of the `transformers` library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch.optim import Optimizer
+
+from sparsecore.errors import CheckpointError, ConfigError
+from sparsecore.evolution import Evolution
+from sparsecore.integrations.numbers import numbers_of
+from sparsecore.io import load, save
+
+try:
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+except ImportError as error:
+    raise ImportError("Expected the transformers library. Got none. Install sparsecore-engine[huggingface].") from error
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["EvolutionCallback"]
+
+_FILE = "sparsecore.safetensors"
+
+
+class EvolutionCallback(TrainerCallback):
+    """Evolves the links of a sparsified model in a `transformers.Trainer`.
+
+    Updates happen behind the optimizer step that they are due at, while gradients are still there; accumulated
+    batches are one step. Every checkpoint of the Trainer gets the state of the evolution beside it, and
+    ``trainer.train(resume_from_checkpoint=...)`` goes on with the same bits. With every log of the Trainer, links,
+    density, active neurons, ITOP and overlap go to ``trainer.state.log_history`` and to TensorBoard and W&B where
+    ``report_to`` names them.
+
+    Parameters
+    ----------
+    method : callable
+        Builds the evolution: ``method(model, optimizer, **options)``, e.g. `sparsecore.CHTs`.
+    checkpoint : path, optional
+        Where a resumed run was saved, if not under the Trainer's ``output_dir``.
+    **options
+        For the method. ``steps`` is the Trainer's number of optimizer steps when missing.
+
+    Attributes
+    ----------
+    evolution : Evolution or None
+        The evolution, once training has begun.
+
+    Raises
+    ------
+    ConfigError
+        When training begins and the model has no sparse layer.
+    CheckpointError
+        When training is resumed and the checkpoint does not hold the state of the evolution at that step.
+
+    Examples
+    --------
+    >>> from sparsecore import SET
+    >>> EvolutionCallback(SET, every=100, zeta=0.3).evolution is None
+    True
+    """
+
+    def __init__(
+        self, method: Callable[..., Evolution], *, checkpoint: str | os.PathLike[str] | None = None, **options: Any
+    ) -> None:
+        self.evolution: Evolution | None = None
+        self._method, self._options = method, options
+        self._resumed = None if checkpoint is None else Path(checkpoint)
+        self._writer: SummaryWriter | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Build the evolution; take up its state if training is resumed."""
+        options = {"steps": state.max_steps, **self._options}
+        self.evolution = self._method(kwargs["model"], _bare(kwargs["optimizer"]), **options)
+        if state.global_step > 0:
+            self.evolution.load_state_dict(self._saved(args, state))
+        if state.is_world_process_zero and "tensorboard" in (args.report_to or ()):
+            from torch.utils.tensorboard import SummaryWriter
+
+            folder = os.environ.get("TENSORBOARD_LOGGING_DIR") or Path(str(args.output_dir), "runs", "sparsecore")
+            self._writer = SummaryWriter(str(folder))
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count the step and update the links when it is time."""
+        self._present().step()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Put the state of the evolution beside the Trainer's."""
+        if state.is_world_process_zero:
+            save(_checkpoint(args, state) / _FILE, self._present().state_dict())
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Log the numbers of the evolution beside the Trainer's."""
+        if self.evolution is None or not state.is_world_process_zero:
+            return
+        numbers = numbers_of(self.evolution)
+        state.log_history.append({**numbers, "step": state.global_step})
+        if self._writer is not None:
+            for name, number in numbers.items():
+                self._writer.add_scalar(name, number, state.global_step)
+        if "wandb" in (args.report_to or ()):
+            import wandb
+
+            wandb.log({**numbers, "train/global_step": state.global_step})
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close what was opened."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _saved(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
+        """Return the state of the evolution that belongs to the checkpoint the Trainer has taken up."""
+        path = (self._resumed or _checkpoint(args, state)) / _FILE
+        saved = load(path)
+        if saved.get("step") != state.global_step:
+            raise CheckpointError(
+                f"Expected the state of step {state.global_step} in {path}. Got that of step {saved.get('step')}. "
+                "Name the folder that training resumes from by checkpoint=..."
+            )
+        return saved
+
+    def _present(self) -> Evolution:
+        if self.evolution is None:
+            raise ConfigError("Expected training to have begun. Got no evolution yet. Pass the callback to a Trainer.")
+        return self.evolution
+
+
+def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(str(args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+
+
+def _bare(optimizer: Any) -> Optimizer:
+    """Return the optimizer inside Accelerate's wrapper, which alone holds the state of the links."""
+    bare: Optimizer = getattr(optimizer, "optimizer", optimizer)
+    return bare
