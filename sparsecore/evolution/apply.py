@@ -42,7 +42,7 @@ def apply_edit(
     values = edit.remap(layer.values.detach())
     if fresh is not None and len(edit.fresh):
         values[torch.as_tensor(edit.fresh, device=values.device)] = torch.as_tensor(fresh).to(values)
-    state = optimizer.state.get(layer.values)
+    state = _state_of(optimizer, layer.values)
     if state:
         moved = remap_state(state, edit)
         if momentum is not None and "momentum_buffer" in moved:
@@ -68,13 +68,19 @@ def momentum_of(optimizer: torch.optim.Optimizer, values: torch.Tensor) -> Float
 
     That is the momentum buffer of SGD, or the mean gradient of the Adam family over the root of its mean square.
     """
-    state = optimizer.state.get(values, {})
+    state = _state_of(optimizer, values)
     momentum = state.get("momentum_buffer")
     if momentum is None and "exp_avg" in state:
         momentum = state["exp_avg"]
         if "exp_avg_sq" in state:
             momentum = momentum / (state["exp_avg_sq"].sqrt() + 1e-8)
     return None if momentum is None else momentum.detach().float().cpu().numpy()
+
+
+def _state_of(optimizer: torch.optim.Optimizer, values: torch.Tensor) -> dict[str, Any]:
+    """Return the live state of one parameter; ZeroRedundancyOptimizer keeps it in an optimizer of its own, `optim`."""
+    state: dict[str, Any] = getattr(optimizer, "optim", optimizer).state.get(values, {})
+    return state
 
 
 def fresh_values(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,14 @@ from sparsecore.evolution.rule import Rule
 from sparsecore.evolution.signals import Recorder
 from sparsecore.nn import Circuit, SparseLinear, find_structure, sparse_layers
 from sparsecore.predictors import Momentum
+from sparsecore.storage import Topology
 
 __all__ = ["Evolution"]
 
 _log = logging.getLogger("sparsecore.evolution")
+
+#: Plans an update in place of `Evolution.plan`, and returns what that returns.
+Planner = Callable[["Evolution"], tuple[Sequence[LayerPlan | DevicePlan], float]]
 
 
 class _LayerState:
@@ -120,6 +124,7 @@ class Evolution:
         self._circuits = circuits
         self._step, self._updates, self._last_update_s = 0, 0, 0.0
         self._memory = rule.amount.start if rule is not None else 0.0
+        self._planner: Planner | None = None
         if rule is not None and rule.companion is not None:
             self._accompany(rule.companion)
         self._listen_if_needed()
@@ -188,22 +193,63 @@ class Evolution:
         if self.rule is None:
             return []
         started = time.perf_counter()
-        seeds = [derive_seed(self.seed, self._updates, index) for index in range(len(self._chains))]
-        joints = [None if circuit.is_chain else circuit.joints for circuit in self._circuits]
-        runtime = runtime_for([state.layer for state in self._states], self.rule)
-        plans: Sequence[LayerPlan | DevicePlan]
-        if runtime is None:
-            views = [[state.view(self.rule, self._optimizer) for state in chain] for chain in self._chains]
-            plan = plan_model(views, self.rule, self._step, seeds, self._memory, joints)
-            plans, self._memory = [layer for chain in plan.chains for layer in chain], plan.memory
-        else:
-            there = [[state.view_on_device(self.rule) for state in chain] for chain in self._chains]
-            plans = plan_on_device(runtime, there, self.rule, self._step, seeds, joints)
+        plans, self._memory = self.plan() if self._planner is None else self._planner(self)
         for index, (state, layer) in enumerate(zip(self._states, plans, strict=True)):
             self._apply(state, layer, index, self.rule)
         self._updates += 1
         self._last_update_s = time.perf_counter() - started
         return plans
+
+    def plan(self, *, on_host: bool = False) -> tuple[Sequence[LayerPlan | DevicePlan], float]:
+        """Plan the update that `update` would take now, changing nothing.
+
+        Parameters
+        ----------
+        on_host : bool
+            Plan on the host also what a GPU could plan.
+
+        Returns
+        -------
+        plans : sequence of LayerPlan or DevicePlan
+            One per layer.
+        memory : float
+            What the rule's amount hands on to the next update.
+        """
+        if self.rule is None:
+            return [], self._memory
+        seeds = [derive_seed(self.seed, self._updates, index) for index in range(len(self._chains))]
+        joints = [None if circuit.is_chain else circuit.joints for circuit in self._circuits]
+        runtime = None if on_host else runtime_for([state.layer for state in self._states], self.rule)
+        if runtime is None:
+            views = [[state.view(self.rule, self._optimizer) for state in chain] for chain in self._chains]
+            plan = plan_model(views, self.rule, self._step, seeds, self._memory, joints)
+            return [layer for chain in plan.chains for layer in chain], plan.memory
+        there = [[state.view_on_device(self.rule) for state in chain] for chain in self._chains]
+        return plan_on_device(runtime, there, self.rule, self._step, seeds, joints), self._memory
+
+    def plan_by(self, planner: Planner) -> None:
+        """Let `planner`, which may call `plan`, plan all updates from now on, as processes that train together do."""
+        self._planner = planner
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer whose state moves with the links."""
+        return self._optimizer
+
+    @property
+    def topologies(self) -> list[Topology]:
+        """The present links of every layer, in the order of `report`."""
+        return [state.layer.topology for state in self._states]
+
+    @property
+    def recorders(self) -> list[Recorder]:
+        """What listens to every layer, in the order of `report`."""
+        return [state.recorder for state in self._states]
+
+    @property
+    def steps_done(self) -> int:
+        """Training steps counted so far."""
+        return self._step
 
     def _apply(self, state: _LayerState, plan: LayerPlan | DevicePlan, index: int, rule: Rule) -> None:
         if isinstance(plan, DevicePlan):
@@ -389,6 +435,11 @@ def _circuits(model: nn.Module, rule: Rule | None) -> list[Circuit]:
 def _require_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for name, layer in sparse_layers(model).items():
+        if hasattr(layer.values, "device_mesh"):
+            raise ConfigError(
+                f"Expected whole values of {name!r}. Got values sharded by fully_shard, which cannot follow links that "
+                "move. Use sparsecore.distributed."
+            )
         if id(layer.values) not in held:
             raise ConfigError(
                 f"Expected an optimizer that holds the values of {name!r}. Got one that does not. "
