@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
-from sparsecore._typing import Int64Array
 from sparsecore.errors import SignalError
 from sparsecore.evolution.device_parts import (
     Heard,
@@ -26,32 +24,11 @@ from sparsecore.evolution.rule import Rule
 from sparsecore.kernels.gpu.lists import DeviceLists, lists_of
 from sparsecore.kernels.gpu.remap import DeviceEdit
 from sparsecore.kernels.gpu.runtime import Runtime
+from sparsecore.nn import End, Joint
 from sparsecore.removal import Fraction, Removal
 from sparsecore.storage import Topology
 
 __all__ = ["DevicePlan", "DeviceView", "percolate_on_device", "plan_on_device", "why_not"]
-
-
-class EndLike(Protocol):
-    """What percolation reads of an `End`."""
-
-    @property
-    def layer(self) -> int: ...
-    @property
-    def side(self) -> str: ...
-    @property
-    def unit(self) -> Int64Array | None: ...
-    @property
-    def lives(self) -> bool: ...
-
-
-class JointLike(Protocol):
-    """What percolation reads of a `Joint`."""
-
-    @property
-    def ends(self) -> Sequence[EndLike]: ...
-    @property
-    def n_units(self) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +110,7 @@ def plan_on_device(
     rule: Rule,
     step: int,
     seeds: Sequence[int],
-    joints: Sequence[Sequence[JointLike] | None] | None = None,
+    joints: Sequence[Sequence[Joint] | None] | None = None,
 ) -> list[DevicePlan]:
     """Plan one update of all chains, with the seeds and streams of `plan_model`.
 
@@ -215,7 +192,7 @@ def _remove(runtime: Runtime, view: DeviceView, target: int, rule: Rule, step: i
 
 
 def percolate_on_device(
-    lists: Sequence[DeviceLists], kept: Sequence[torch.Tensor], joints: Sequence[JointLike] | None = None
+    lists: Sequence[DeviceLists], kept: Sequence[torch.Tensor], joints: Sequence[Joint] | None = None
 ) -> list[torch.Tensor]:
     """Return the kept links of a chain, or of layers that meet in `joints`, without those at inactive hidden neurons.
 
@@ -243,7 +220,7 @@ def percolate_on_device(
     return stay
 
 
-def _alive(joint: JointLike, lists: Sequence[DeviceLists], stay: Sequence[torch.Tensor]) -> torch.Tensor:
+def _alive(joint: Joint, lists: Sequence[DeviceLists], stay: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return which units have links on every side that needs them, and a last entry for neurons of no unit: alive."""
     alive = torch.ones(joint.n_units + 1, dtype=torch.bool, device=stay[0].device)
     for end in joint.ends:
@@ -253,13 +230,13 @@ def _alive(joint: JointLike, lists: Sequence[DeviceLists], stay: Sequence[torch.
     return alive
 
 
-def _neurons(end: EndLike, lists: Sequence[DeviceLists], stay: Sequence[torch.Tensor]) -> torch.Tensor:
+def _neurons(end: End, lists: Sequence[DeviceLists], stay: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the neuron of one side of every link that is left."""
     of = lists[end.layer]
     return (of.rows if end.side == "out" else of.cols).index_select(0, stay[end.layer])
 
 
-def _units(end: EndLike, neurons: torch.Tensor, nothing: int) -> torch.Tensor:
+def _units(end: End, neurons: torch.Tensor, nothing: int) -> torch.Tensor:
     """Return the unit of every neuron; `nothing` for neurons of no unit."""
     if end.unit is None:
         return neurons

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from sparsecore.kernels.cpu.memory import entry, invoke, load_scalar, store_i64, store_scalar
-from sparsecore.kernels.cpu.simd import GROUP, fma, load, splat, store
-from sparsecore.kernels.cpu.stages import CLAIMED, ENDED, stage
-from sparsecore.kernels.cpu.tiles import RUNS
+from sparsecore.kernels.cpu.memory import invoke, store_i64
+from sparsecore.kernels.cpu.stages import CLAIMED, ENDED
 
-__all__ = ["epoch_kernel", "momentum_stage", "softmax_gradient"]
+__all__ = ["epoch_kernel", "softmax_gradient"]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[misc]
@@ -48,43 +46,6 @@ def softmax_gradient(scores: Any, classes: Any, grad: Any, bias_grad: Any, n_liv
                 grad[tile, c, lane] = slope
                 bias_grad[c] += slope
     return loss
-
-
-@cache
-def momentum_stage() -> int:
-    """Return the stage that updates values as ``torch.optim.SGD`` with momentum and weight decay does.
-
-    Units are `RUNS`. Arguments: ``values, grads, velocities, n, rates``: addresses of float32 arrays, (n,), and of
-    learning rate, momentum and weight decay, float32, (3,).
-    """
-
-    def momentum(args: int, number: int, low: int, high: int) -> None:
-        values, grads, velocities, n, rates = (
-            entry(args, 0),
-            entry(args, 1),
-            entry(args, 2),
-            entry(args, 3),
-            entry(args, 4),
-        )
-        rate, keep, decay = load_scalar(rates, 4), load_scalar(rates + 4, 4), load_scalar(rates + 8, 4)
-        minus, keeps, decays = splat(-rate, GROUP, 4), splat(keep, GROUP, 4), splat(decay, GROUP, 4)
-        begin, end = n * low // RUNS, n * high // RUNS
-        stop = end - (end - begin) % GROUP
-        for k in range(begin, stop, GROUP):
-            at = 4 * k
-            value = load(values + at, GROUP, 4)
-            slope = fma(decays, value, load(grads + at, GROUP, 4))
-            speed = fma(keeps, load(velocities + at, GROUP, 4), slope)
-            store(velocities + at, speed)
-            store(values + at, fma(minus, speed, value))
-        for k in range(stop, end):
-            at = 4 * k
-            value_, speed_ = load_scalar(values + at, 4), load_scalar(velocities + at, 4)
-            speed_ = keep * speed_ + (decay * value_ + load_scalar(grads + at, 4))
-            store_scalar(velocities + at, speed_)
-            store_scalar(values + at, value_ - rate * speed_)
-
-    return stage(momentum)
 
 
 @cache

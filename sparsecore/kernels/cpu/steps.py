@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from sparsecore._typing import FloatArray, Int64Array
-from sparsecore.kernels.cpu.epoch import epoch_kernel, momentum_stage
+from sparsecore.kernels.cpu.epoch import epoch_kernel
 from sparsecore.kernels.cpu.launch import Form, Launch, plan_for
+from sparsecore.kernels.cpu.optimize import momentum_stage
 from sparsecore.kernels.cpu.passes import BACKWARD, FORWARD, Route, addresses, chunks_of
 from sparsecore.kernels.cpu.stages import Phase, drive_address, fork_address
 from sparsecore.kernels.cpu.tiles import RUNS
@@ -52,7 +53,7 @@ class Steps:
         self._hyper = torch.tensor([0.0, momentum, decay])
         self._alive: list[Any] = [block, more, values, velocities]
         params = torch.from_numpy(values).split(launch.sizes)
-        values_at = self._alive_by_output(launch, params[::2])
+        values_at = self._values_of(launch, params[::2])
         slots = [p for pair in zip(values_at, params[1::2], strict=True) for p in pair]
         update = [
             values.ctypes.data,
@@ -75,7 +76,7 @@ class Steps:
             reduce=addresses([self._sums, more]),
         )
 
-    def _alive_by_output(self, launch: Launch, values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _values_of(self, launch: Launch, values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return where the forward pass finds the values of every layer, and keep that alive."""
         if not launch.by_output:
             return list(values)
