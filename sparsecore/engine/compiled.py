@@ -1,6 +1,6 @@
-"""Compiled steps: the plain training loop of a sparse network with a dense head, without Python between the steps.
+"""Compiled steps: the plain training loop of a chain of layers, without Python between the steps.
 
-For a chain of sparse layers and one dense layer trained by momentum SGD on cross-entropy, everything between two
+For a chain of rectified layers and a dense head trained by momentum SGD on cross-entropy, everything between two
 updates of the links runs in one call of one kernel. Losses and parameters are those of the loop over autograd up to the
 order of float additions; the optimizer's own state is read before and written after, so both ways can take turns.
 """
@@ -8,6 +8,7 @@ order of float additions; the optimizer's own state is read before and written a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -21,13 +22,18 @@ from sparsecore.optim import SGD
 
 __all__ = ["CompiledSteps"]
 
+Hidden = SparseLinear | nn.Linear
+
+#: Weights of a dense hidden layer up to which the compiled loop beats torch.
+LARGEST_DENSE = 1 << 18
+
 
 class CompiledSteps:
     """Runs optimizer steps of one model in a compiled loop.
 
     Parameters
     ----------
-    layers : sequence of SparseLinear
+    layers : sequence of SparseLinear or Linear
         The hidden layers, each rectified.
     head : Linear
         The dense output layer.
@@ -35,17 +41,17 @@ class CompiledSteps:
         Holds exactly these parameters in one group.
     """
 
-    def __init__(self, layers: Sequence[SparseLinear], head: nn.Linear, optimizer: torch.optim.SGD) -> None:
+    def __init__(self, layers: Sequence[Hidden], head: nn.Linear, optimizer: torch.optim.SGD) -> None:
         self._layers, self._head, self._optimizer = list(layers), head, optimizer
 
     @classmethod
     def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer) -> CompiledSteps | None:
         """Return the compiled steps of `model`, or ``None`` if it has another form.
 
-        The form: ``model.hidden`` is a `SparseSequential` of sparse layers with biases, each followed by ReLU,
-        ``model.head`` a dense layer, ``model.is_chain`` says that nothing else happens; all parameters are float32 on
-        the CPU; the optimizer is SGD (torch's or `sparsecore.optim.SGD`) with momentum, without dampening, Nesterov or
-        maximisation.
+        The form: ``model.hidden`` is a `SparseSequential` of layers with biases, each followed by ReLU, ``model.head`` a
+        dense layer, ``model.is_chain`` says that nothing else happens; all parameters are float32 on the CPU; the
+        optimizer is SGD (torch's or `sparsecore.optim.SGD`) with momentum, without dampening, Nesterov or maximisation.
+        Dense hidden layers count only while they are small: large ones are faster in torch.
         """
         if not getattr(model, "is_chain", False) or not isinstance(optimizer, torch.optim.SGD):
             return None
@@ -54,9 +60,7 @@ class CompiledSteps:
         hidden, head = model.hidden, model.head
         if not isinstance(hidden, SparseSequential) or not isinstance(head, nn.Linear) or head.bias is None:
             return None
-        layers = [
-            module for module in list(hidden)[::2] if isinstance(module, SparseLinear) and module.bias is not None
-        ]
+        layers = [module for module in list(hidden)[::2] if _fits(module)]
         rectifiers = [module for module in list(hidden)[1::2] if isinstance(module, nn.ReLU)]
         if not len(layers) == len(rectifiers) == len(hidden) / 2:
             return None
@@ -85,7 +89,10 @@ class CompiledSteps:
         rates : sequence of float
             Learning rate of each step.
         """
-        forms: list[Form] = [(*layer.topology.shape, layer.topology, True) for layer in self._layers]
+        forms: list[Form] = [
+            (layer.out_features, layer.in_features, layer.topology if isinstance(layer, SparseLinear) else None, True)
+            for layer in self._layers
+        ]
         forms.append((self._head.out_features, self._head.in_features, None, False))
         values, velocities = self._gather(self._tensors()), self._gather(self._momenta())
         group = self._optimizer.param_groups[0]
@@ -95,16 +102,17 @@ class CompiledSteps:
         self._scatter(velocities, self._momenta())
         return loss
 
-    def _tensors(self) -> list[torch.Tensor]:
+    def _params(self) -> list[nn.Parameter]:
         """Return all parameters, layer by layer, values before bias."""
-        tensors = [part for layer in self._layers for part in (layer.values.data, _bias(layer).data)]
-        return [*tensors, self._head.weight.data, self._head.bias.data]
+        return [part for layer in [*self._layers, self._head] for part in (_values(layer), _bias(layer))]
+
+    def _tensors(self) -> list[torch.Tensor]:
+        return [parameter.data for parameter in self._params()]
 
     def _momenta(self) -> list[torch.Tensor]:
-        """Return the momentum buffers in the order of `_tensors`, made where the optimizer has none yet."""
-        params = [part for layer in self._layers for part in (layer.values, _bias(layer))]
+        """Return the momentum buffers in the order of `_params`, made where the optimizer has none yet."""
         buffers: list[torch.Tensor] = []
-        for parameter in (*params, self._head.weight, self._head.bias):
+        for parameter in self._params():
             state = self._optimizer.state[parameter]
             if state.get("momentum_buffer") is None:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
@@ -123,6 +131,17 @@ class CompiledSteps:
             tensor.copy_(part.view(tensor.shape))
 
 
-def _bias(layer: SparseLinear) -> nn.Parameter:
+def _fits(module: nn.Module) -> TypeGuard[Hidden]:
+    """Tell whether a hidden layer can take part."""
+    if isinstance(module, SparseLinear):
+        return module.bias is not None
+    return isinstance(module, nn.Linear) and module.bias is not None and module.weight.numel() <= LARGEST_DENSE
+
+
+def _values(layer: Hidden) -> nn.Parameter:
+    return layer.values if isinstance(layer, SparseLinear) else layer.weight
+
+
+def _bias(layer: Hidden) -> nn.Parameter:
     assert layer.bias is not None
     return layer.bias

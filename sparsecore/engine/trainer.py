@@ -76,8 +76,8 @@ class Settings:
     seed : int
         Seed of the order of samples.
     compiled : bool
-        Take the steps between two updates in one compiled call where model, optimizer and rule allow it
-        (`CompiledSteps`); otherwise, and always where they do not, in a plain PyTorch loop.
+        Take the steps between two updates in one compiled call where model and optimizer allow it (`CompiledSteps`),
+        except those whose gradients the rule reads; otherwise, and always where they do not, in a plain PyTorch loop.
     """
 
     epochs: int = 100
@@ -147,8 +147,7 @@ class Trainer:
             self._valid = _tensors(data.valid_x, data.valid_y, device)
         self.steps_per_epoch = settings.steps_per_epoch(len(self._train[1]))
         self.records: list[EpochRecord] = []
-        reads_values_alone = evolution is None or evolution.rule is None or not evolution.rule.follows_steps
-        self._compiled = CompiledSteps.of(model, optimizer) if settings.compiled and reads_values_alone else None
+        self._compiled = CompiledSteps.of(model, optimizer) if settings.compiled else None
 
     @property
     def epoch(self) -> int:
@@ -191,7 +190,6 @@ class Trainer:
         samples = torch.from_numpy(order).to(self._train[1].device)
         first = self.epoch * self.steps_per_epoch
         rates = [self.lr(step) for step in range(first, first + self.steps_per_epoch)]
-        take = self._take_in_python if self._compiled is None else self._take_compiled
         loss, taken, spent = 0.0, 0, _Seconds()
         self.model.train()
         while taken < len(rates):
@@ -199,7 +197,7 @@ class Trainer:
             n_steps = min(ahead or len(rates), len(rates) - taken)
             chosen = samples[taken * self.settings.batch_size : (taken + n_steps) * self.settings.batch_size]
             with spent.on("training"):
-                loss += take(chosen, rates[taken : taken + n_steps])
+                loss += self._take(chosen, rates[taken : taken + n_steps])
             taken += n_steps
             if taken == len(rates):
                 with spent.on("evaluation"):
@@ -221,13 +219,24 @@ class Trainer:
         self.records.append(record)
         return record
 
-    def _take_compiled(self, samples: torch.Tensor, rates: Sequence[float]) -> float:
-        """Take one step per rate in a compiled loop; evolution counts all but the last. Returns the summed loss."""
-        assert self._compiled is not None
-        loss = self._compiled.run(*self._train, samples, self.settings.batch_size, rates)
-        if self.evolution is not None:
-            self.evolution.advance(len(rates) - 1)
-        return loss
+    def _take(self, samples: torch.Tensor, rates: Sequence[float]) -> float:
+        """Take one step per rate, evolution counts all but the last; returns the summed loss.
+
+        Compiled as far as possible; the steps whose gradients the rule reads in a plain loop.
+        """
+        n, batch, evolution = self._n_compiled(len(rates)), self.settings.batch_size, self.evolution
+        loss = 0.0
+        if self._compiled is not None and n:
+            loss = self._compiled.run(*self._train, samples[: n * batch], batch, rates[:n])
+            if evolution is not None:
+                evolution.advance(min(n, len(rates) - 1))
+        return loss + self._take_in_python(samples[n * batch :], rates[n:]) if n < len(rates) else loss
+
+    def _n_compiled(self, n_steps: int) -> int:
+        if self._compiled is None:
+            return 0
+        free = None if self.evolution is None else self.evolution.free_steps
+        return n_steps if free is None else min(n_steps, free)
 
     def _take_in_python(self, samples: torch.Tensor, rates: Sequence[float]) -> float:
         """Take one step per rate in a plain loop; evolution counts all but the last. Returns the summed loss.

@@ -155,16 +155,18 @@ class Evolution:
         Raises
         ------
         ConfigError
-            If an update is due among them, or the rule has to listen to them.
+            If an update is due among them, or the rule has to see one of them.
         """
         check_count("steps", steps, "the number of steps to count")
-        if self.rule is not None and self.rule.follows_steps and steps:
+        free = self.free_steps
+        if free is not None and steps > free:
             raise ConfigError(
-                "Expected a rule that reads values alone. Got one that reads gradients or steps. Call step instead."
+                f"Expected at most {free} steps before those that the rule has to see. Got {steps}. Call step instead."
             )
         if steps >= (self.steps_to_update or steps + 1):
             raise ConfigError(f"Expected fewer than {self.steps_to_update} steps, the next update. Got {steps}.")
         self._count(steps)
+        self._listen_if_needed()
 
     def _count(self, steps: int) -> None:
         self._step += steps
@@ -176,6 +178,16 @@ class Evolution:
         """Steps from now to the next update, at least 1; ``None`` if there is none left."""
         following = self._step - self._step % self.every + self.every
         return following - self._step if self._due(following) else None
+
+    @property
+    def free_steps(self) -> int | None:
+        """Steps from now that may be taken without autograd, as nothing reads their gradients; ``None``: all."""
+        if self.rule is None or self.rule.read_steps == 0:
+            return None
+        if self.rule.read_steps is None:
+            return 0
+        ahead = self.steps_to_update
+        return None if ahead is None else max(0, ahead - self.rule.read_steps)
 
     def update(self) -> Sequence[LayerPlan | DevicePlan]:
         """Update the links of all layers now: plan for every chain, check, then apply.

@@ -95,9 +95,11 @@ class Rule:
         return frozenset[str]().union(*(part.needs for part in parts if part is not None))
 
     @property
-    def follows_steps(self) -> bool:
-        """Whether the rule has to see optimizer steps themselves, so that they cannot be taken many at a time."""
-        return bool(self.needs & {"gradient", "signals", "steps"})
+    def read_steps(self) -> int | None:
+        """Steps up to an update whose gradients the rule reads; ``None`` if it has to see every step."""
+        if "steps" in self.needs:
+            return None
+        return self.window_steps if "signals" in self.needs else int("gradient" in self.needs)
 
     @property
     def window_steps(self) -> int:

@@ -1,17 +1,21 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 import sparsecore as sc
+from sparsecore.engine import Settings, Trainer
 from sparsecore.engine.compiled import CompiledSteps
 from sparsecore.models import MLP
+from sparsecore.schedules import Constant
 
 
-def problem(batch, n=100, seed=0):
+def problem(batch, n=100, seed=0, density=0.2):
     generator = torch.Generator().manual_seed(seed)
     x, y = torch.randn(n, 20, generator=generator), torch.randint(5, (n,), generator=generator)
     order = torch.randperm(n, generator=generator)
-    model = MLP(20, (40, 30), 5, density=0.2, seed=seed)
+    model = MLP(20, (40, 30), 5, density=density, seed=seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-3)
     rates = [0.1 - 0.001 * step for step in range(-(-n // batch))]
     return model, optimizer, x, y, order, rates
@@ -29,10 +33,11 @@ def plain(model, optimizer, x, y, order, batch, rates):
     return total
 
 
+@pytest.mark.parametrize("density", [0.2, 1.0])
 @pytest.mark.parametrize("batch", [1, 7, 16, 32, 33, 64, 100])
-def test_compiled_steps_equal_the_loop_over_autograd(batch):
-    model, optimizer, x, y, order, rates = problem(batch)
-    twin, twin_optimizer, *_ = problem(batch)
+def test_compiled_steps_equal_the_loop_over_autograd(batch, density):
+    model, optimizer, x, y, order, rates = problem(batch, density=density)
+    twin, twin_optimizer, *_ = problem(batch, density=density)
     for _ in range(2):
         expected = plain(model, optimizer, x, y, order, batch, rates)
         got = CompiledSteps.of(twin, twin_optimizer).run(x, y, order, batch, rates)
@@ -69,7 +74,7 @@ def test_models_of_another_form_are_left_to_autograd():
             return super().forward(x) * 2
 
     changed = Changed(20, (40,), 5, density=0.2)
-    dense = MLP(20, (40,), 5, density=1.0)
+    dense = MLP(520, (520,), 5, density=1.0)
     sgd = torch.optim.SGD
     assert CompiledSteps.of(changed, sgd(changed.parameters(), lr=0.1, momentum=0.9)) is None
     assert CompiledSteps.of(dense, sgd(dense.parameters(), lr=0.1, momentum=0.9)) is None
@@ -78,6 +83,29 @@ def test_models_of_another_form_are_left_to_autograd():
     assert CompiledSteps.of(model, sgd(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)) is None
     assert CompiledSteps.of(model.double(), sgd(model.parameters(), lr=0.1, momentum=0.9)) is None
     assert CompiledSteps.of(nn.Linear(2, 2), optimizer) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "in_python"), [("set", 0), ("rigl", 5), ("mest", 5), ("snfs", 15), ("top_kast", 25)]
+)
+def test_only_steps_whose_gradients_the_rule_reads_go_through_autograd(method, in_python, monkeypatch):
+    found = []
+    for compiled in (True, False):
+        model, optimizer, x, y, *_ = problem(20, density=0.3)
+        data = SimpleNamespace(train_x=x.numpy(), train_y=y.numpy(), test_x=x.numpy(), test_y=y.numpy(), valid_x=None,
+                               valid_y=None)  # fmt: skip
+        options = {"window_steps": 3} if method == "snfs" else {}
+        evolution = sc.methods.get(method, model=model, optimizer=optimizer, every=5, seed=1, **options)
+        settings = Settings(epochs=5, batch_size=20, compiled=compiled)
+        trainer = Trainer(model, optimizer, data, settings, lr=Constant(0.01), evolution=evolution)
+        passes = []
+        model.register_forward_pre_hook(lambda module, _, passes=passes: passes.append(module.training))
+        trainer.run()
+        found.append((passes.count(True), evolution.topologies, [record.train_loss for record in trainer.records]))
+    (taken, links, losses), (all_steps, other_links, other_losses) = found
+    assert (taken, all_steps) == (in_python, 25)
+    assert links == other_links
+    assert losses == pytest.approx(other_losses, rel=1e-4)
 
 
 def test_counting_steps_ahead_stops_before_an_update():

@@ -152,19 +152,21 @@ def test_a_damaged_state_is_refused_and_changes_nothing(name):
     assert evolution.seed == 3
 
 
-def test_methods_that_follow_steps_are_known_and_refuse_to_skip_them():
-    followers = set()
+def test_methods_say_which_steps_they_read_and_refuse_to_skip_these():
+    read = {}
     for name in EVOLVING:
         model, optimizer = sgd()
         evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=10, steps=100)
-        if evolution.rule.follows_steps:
-            followers.add(name)
-            with pytest.raises(ConfigError, match="Call step instead"):
-                evolution.advance(2)
-        else:
-            evolution.advance(2)
-            assert evolution.steps_to_update == 8
-    assert followers == {"rigl", "granet", "mest", "snfs", "deepr", "top_kast"}
+        read[name] = evolution.rule.read_steps
+        free = {None: 0, 0: None}.get(read[name], max(0, 10 - (read[name] or 0)))
+        assert evolution.free_steps == free
+        with pytest.raises(ConfigError, match="Call step instead" if free is not None else "the next update"):
+            evolution.advance(10 if free is None else free + 1)
+        evolution.advance(8 if free is None else free)
+        assert evolution.steps_to_update == 10 - (8 if free is None else free)
+    assert {name: n for name, n in read.items() if n != 0} == {
+        "rigl": 1, "granet": 1, "mest": 1, "snfs": 44, "deepr": None, "top_kast": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EVOLVING)
