@@ -48,10 +48,10 @@ class CompiledSteps:
     def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer) -> CompiledSteps | None:
         """Return the compiled steps of `model`, or ``None`` if it has another form.
 
-        The form: ``model.hidden`` is a `SparseSequential` of layers with biases, each followed by ReLU, ``model.head`` a
-        dense layer, ``model.is_chain`` says that nothing else happens; all parameters are float32 on the CPU; the
+        The form: ``model.hidden`` is a `SparseSequential` of layers with biases, each followed by ReLU, ``model.head``
+        a dense layer, ``model.is_chain`` says that nothing else happens; all parameters are float32 on the CPU; the
         optimizer is SGD (torch's or `sparsecore.optim.SGD`) with momentum, without dampening, Nesterov or maximisation.
-        Dense hidden layers count only while they are small: large ones are faster in torch.
+        Dense hidden layers take part while they are small: large ones are faster in torch.
         """
         if not getattr(model, "is_chain", False) or not isinstance(optimizer, torch.optim.SGD):
             return None
