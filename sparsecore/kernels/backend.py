@@ -51,11 +51,12 @@ class Layer(NamedTuple):
 class Backend(Protocol):
     """Forward and backward of a chain of layers, sparse ones and dense ones.
 
-    ``forward`` returns outputs and whatever ``backward`` needs; ``backward`` returns the input gradient (``None`` when
+    ``dtypes`` are those in which it takes and keeps activations; others are converted to float32. ``forward`` returns outputs and whatever ``backward`` needs; ``backward`` returns the input gradient (``None`` when
     not wanted) and one ``(grad_values, grad_bias)`` pair per layer.
     """
 
     name: str
+    dtypes: frozenset[torch.dtype]
 
     def forward(
         self, x: torch.Tensor, layers: Sequence[Layer], *, keep: bool
@@ -80,6 +81,7 @@ class PrimitiveBackend:
     """A backend made of three products; subclasses define them for plain ``(batch, features)`` tensors."""
 
     name = "primitive"
+    dtypes = frozenset({torch.float32, torch.float64})
 
     def spmm(self, topology: Topology, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return ``x @ W.T``, (B, n_out)."""

@@ -65,7 +65,8 @@ def sparse_chain(x: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
     -------
     Tensor, float, (..., n_out)
         Outputs of the last layer, in the dtype of `x` (under autocast: the autocast dtype). Products are summed in
-        float32, or float64 for float64 inputs.
+        float32, or float64 for float64 inputs; activations are kept in the dtype of the outputs where the backend has
+        it (bfloat16 on CUDA), else in float32.
 
     Raises
     ------
@@ -82,18 +83,24 @@ def sparse_chain(x: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
         if n_in != width:
             raise ShapeError(f"Expected inputs with {n_in} features in the last axis. Got {width}.")
         width = n_out
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    backend, dtype_out = kernels.choose(x.device), _dtype_out(x)
+    dtype = dtype_out if dtype_out in backend.dtypes else torch.float32
+    if x.dtype == torch.float64:
+        dtype = torch.float64
     flat = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
     flat = flat if flat.dtype == dtype else flat.to(dtype)
     params = [part for layer in layers for part in (layer.values, layer.bias)]
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (flat, *params)):
         y: torch.Tensor = _SparseChain.apply(flat, layers, *params)  # type: ignore[no-untyped-call]
     else:
-        y, _, _ = kernels.choose(x.device).forward(flat, layers, keep=False)
-    dtype_out = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        y, _, _ = backend.forward(flat, layers, keep=False)
     if dtype_out != dtype:
         y = y.to(dtype_out)
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], width)
+
+
+def _dtype_out(x: torch.Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
 
 
 def sparse_linear(

@@ -115,6 +115,28 @@ def test_bfloat16_activations_stay_bfloat16_through_a_chain(place):
         assert (exact - rounded.float()).norm() <= 0.05 * exact.norm()
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_training_in_bfloat16_keeps_activations_of_16_bits(place, autocast):
+    runtime, device = place
+    kernels.register_backend(CudaBackend(runtime, "under test"))
+    topology = random_topology(40, 30, 0.3)
+    values = (torch.randn(topology.n_links, device=device) / 3).requires_grad_()
+    x = torch.randn(48, 30, device=device, dtype=torch.float32 if autocast else torch.bfloat16, requires_grad=True)
+    kept = []
+    with kernels.use("under test"), torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            y = sparse_chain(x, [Layer(topology, values, None, True)])
+        y.float().square().sum().backward()
+    assert (y.dtype, x.grad.dtype, values.grad.dtype) == (torch.bfloat16, x.dtype, torch.float32)
+    assert {t.dtype for t in kept if t.numel() in (48 * 30, 48 * 40) and t.shape != y.shape} <= {torch.bfloat16}
+    exact, grads = x.detach().float().requires_grad_(), [x.grad.float(), values.grad]
+    with kernels.use("reference"):
+        expected = sparse_chain(exact, [Layer(topology, values, None, True)])
+        wanted = torch.autograd.grad(expected.square().sum(), (exact, values))
+    for got, right in zip([y.float(), *grads], [expected, *wanted], strict=True):
+        assert (got - right).norm() <= 0.03 * right.norm()
+
+
 @pytest.mark.parametrize("batch", [1, 31, 64, 100])
 def test_autograd_through_a_chain_with_a_dense_head_matches_the_reference(place, batch):
     runtime, device = place

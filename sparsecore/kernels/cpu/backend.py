@@ -32,6 +32,7 @@ class NumbaBackend:
     """The CPU engine: feature-major tiles, one fused sweep over the links per layer and direction."""
 
     name = "numba"
+    dtypes = frozenset({torch.float32, torch.float64})
 
     def forward(
         self, x: torch.Tensor, layers: Sequence[Layer], *, keep: bool

@@ -10,7 +10,7 @@ import torch
 
 from sparsecore.kernels.backend import Backend, Layer, choose, register_backend
 from sparsecore.kernels.gpu.lists import lists_of
-from sparsecore.kernels.gpu.products import accumulator, gate_and_sum, sddmm, spmm, spmm_t
+from sparsecore.kernels.gpu.products import FORMS, accumulator, gate_and_sum, sddmm, spmm, spmm_t
 from sparsecore.kernels.gpu.runtime import Runtime, find_runtime
 from sparsecore.kernels.torch_native import TorchBackend
 
@@ -31,6 +31,8 @@ class CudaBackend:
     name : str
         What the backend is called.
     """
+
+    dtypes = frozenset(FORMS)
 
     def __init__(self, runtime: Runtime, name: str = "cuda") -> None:
         self.runtime, self.name = runtime, name
