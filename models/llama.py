@@ -23,21 +23,21 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
 def llama(
     size: str,
     *,
-    density: float,
+    density: float | None,
     n_tokens: int = 32_000,
     positions: int = 1024,
     topology: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> Any:
-    """Return a ``LlamaForCausalLM`` of which every linear layer but the head is links.
+    """Return a ``LlamaForCausalLM`` of which every linear layer but the head is links, or its dense twin.
 
     Parameters
     ----------
     size : {"20m", "60m", "130m", "1b"}
         Which one; the names count the parameters of the dense model with 32,000 tokens.
-    density : float
-        Fraction of links in (0, 1].
+    density : float, optional
+        Fraction of links in (0, 1]; ``None`` leaves every layer dense.
     n_tokens : int
         Size of the vocabulary.
     positions : int
@@ -45,7 +45,7 @@ def llama(
     topology : callable, optional
         Generator of the initial links; uniformly random when missing.
     seed : int
-        Seed of links and values; dense parts are drawn from torch's global generator.
+        Seed of links and their values; dense parts are drawn from torch's global generator.
     **options
         For ``LlamaConfig``.
 
@@ -79,6 +79,8 @@ def llama(
         max_position_embeddings=positions,
         **options,
     )
+    if density is None:
+        return LlamaForCausalLM(config)
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
     return sparsify(model, density=density, topology=topology, seed=seed)

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "engine": EVOLUTION | {"metrics", "optim"},
     "io": EVOLUTION | {"metrics", "optim", "engine"},
     "cli": EVOLUTION | {"metrics", "optim", "engine", "io"},
-    "integrations": EVOLUTION | {"metrics", "optim", "engine", "io"},
+    "integrations": EVOLUTION | {"distributed", "metrics", "optim", "engine", "io"},
 }
 FILES = sorted((ROOT / "sparsecore").rglob("*.py"))
 

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch.distributed as dist
+from torch import nn
 from torch.optim import Optimizer
 
+from sparsecore.distributed import DataParallel, share
 from sparsecore.errors import CheckpointError, ConfigError
 from sparsecore.evolution import Evolution
 from sparsecore.integrations.numbers import numbers_of
 from sparsecore.io import load, save
 
 try:
-    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
     from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 except ImportError as error:
     raise ImportError("Expected the transformers library. Got none. Install sparsecore-engine[huggingface].") from error
@@ -23,7 +26,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["EvolutionCallback"]
+__all__ = ["EvolutionCallback", "SparseTrainer"]
 
 _FILE = "sparsecore.safetensors"
 
@@ -35,7 +38,7 @@ class EvolutionCallback(TrainerCallback):
     batches are one step. Every checkpoint of the Trainer gets the state of the evolution beside it, and
     ``trainer.train(resume_from_checkpoint=...)`` goes on with the same bits. With every log of the Trainer, links,
     density, active neurons, ITOP and overlap go to ``trainer.state.log_history`` and to TensorBoard and W&B where
-    ``report_to`` names them.
+    ``report_to`` names them. Under torchrun, rank 0 plans every update for all; use `SparseTrainer` there.
 
     Parameters
     ----------
@@ -79,6 +82,8 @@ class EvolutionCallback(TrainerCallback):
         """Build the evolution; take up its state if training is resumed."""
         options = {"steps": state.max_steps, **self._options}
         self.evolution = self._method(kwargs["model"], _bare(kwargs["optimizer"]), **options)
+        if _several():
+            share(self.evolution)
         if state.global_step > 0:
             self.evolution.load_state_dict(self._saved(args, state))
         if state.is_world_process_zero and "tensorboard" in (args.report_to or ()):
@@ -142,6 +147,26 @@ class EvolutionCallback(TrainerCallback):
         if self.evolution is None:
             raise ConfigError("Expected training to have begun. Got no evolution yet. Pass the callback to a Trainer.")
         return self.evolution
+
+
+class SparseTrainer(Trainer):  # type: ignore[misc, unused-ignore]
+    """A `transformers.Trainer` whose processes average gradients by `sparsecore.distributed.DataParallel`.
+
+    Torch's own lays out its buckets once, which is wrong where the number of links changes (CHTss, GraNet, GMP). On one
+    process it is the Trainer itself.
+    """
+
+    def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
+        wrapped: nn.Module = super()._wrap_model(model, training, dataloader)
+        if not (training and _several() and wrapped is self.model):
+            return wrapped
+        autocast = self.accelerator.prepare_model(wrapped, evaluation_mode=True)
+        on_gpu = self.args.device.type == "cuda"
+        return DataParallel(autocast, device_ids=[self.args.device] if on_gpu else None)
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:

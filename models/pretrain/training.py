@@ -1,0 +1,269 @@
+"""A pre-training run in a folder: data, model, Trainer, and what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from sparsecore import __version__, distributed, generators, kernels
+from sparsecore.engine import PeakMemory
+from sparsecore.errors import CheckpointError, ConfigError
+from sparsecore.evolution import methods
+from sparsecore.models.llama import llama
+from sparsecore.models.options import from_plain
+from sparsecore.models.pretrain.corpus import documents
+from sparsecore.models.pretrain.recipe import DENSE, LlamaRun, accepted
+from sparsecore.models.pretrain.tokens import TokenBlocks, make_tokenizer, write_tokens
+
+__all__ = ["Prepared", "prepare", "read_run", "train"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Tokenizer and sequences of a run.
+
+    Attributes
+    ----------
+    tokenizer : PreTrainedTokenizerFast
+        Saved in the folder of the run.
+    train, valid : TokenBlocks
+        Sequences to learn from, and those held out.
+    """
+
+    tokenizer: Any
+    train: TokenBlocks
+    valid: TokenBlocks
+
+
+def read_run(out: Path) -> LlamaRun:
+    """Return the run that was begun in a folder.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none.
+    """
+    try:
+        return from_plain(LlamaRun, json.loads((out / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"Expected a run to go on with in {out}. Got: {error}. Start it without --resume."
+        ) from error
+
+
+def prepare(run: LlamaRun, out: Path) -> Prepared:
+    """Return tokenizer and sequences; what is in the folder already is read, the rest is made by the first process."""
+    from transformers import AutoTokenizer
+
+    files = {part: out / f"{part}.tokens" for part in ("train", "valid")}
+    if _rank() == 0:
+        if not (out / "tokenizer" / "tokenizer.json").is_file():
+            make_tokenizer(run.tokenizer, documents(run, "train")).save_pretrained(out / "tokenizer")
+        made = AutoTokenizer.from_pretrained(out / "tokenizer")
+        for part, path in files.items():
+            if not path.is_file():
+                write_tokens(path, documents(run, part), made)
+    _wait()
+    tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
+    blocks = {
+        part: TokenBlocks(path, len(tokenizer), run.context, run.valid_blocks if part == "valid" else None)
+        for part, path in files.items()
+    }
+    return Prepared(tokenizer, blocks["train"], blocks["valid"])
+
+
+def train(run: LlamaRun, out: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Train in a folder, and return what `result.json` there says.
+
+    Parameters
+    ----------
+    run : LlamaRun
+        What to train.
+    out : path
+        Gets ``run.json``, tokenizer, tokens, checkpoints, the trained ``model`` and ``result.json``.
+    resume : bool
+        Go on after the last whole checkpoint; from the start where there is none yet.
+
+    Raises
+    ------
+    ConfigError
+        If there is a run in the folder and `resume` is false, or a library is missing.
+    """
+    if "RANK" in os.environ and not dist.is_initialized():
+        distributed.start("gloo" if run.cpu or not torch.cuda.is_available() else "nccl")
+    if not resume and (out / "run.json").exists():
+        raise ConfigError(f"Expected a folder without a run. Got {out}. Go on with --resume, or choose another folder.")
+    _wait()
+    if _rank() == 0 and not resume:
+        out.mkdir(parents=True, exist_ok=True)
+        _write(out / "run.json", dataclasses.asdict(run))
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+        kernels.set_num_threads(run.threads)
+    session = _Session(run, out)
+    return session.train(resume)
+
+
+class _Session:
+    """One process between its start and the end of the run."""
+
+    def __init__(self, run: LlamaRun, out: Path) -> None:
+        from sparsecore.models.pretrain.clock import StepClock
+
+        self.run, self.out = run, out
+        self.data = prepare(run, out)
+        self.memory, self.clock = PeakMemory(), StepClock()
+        self.evolution = _evolution(run)
+        self.trainer = self._trainer()
+
+    def train(self, resume: bool) -> dict[str, Any]:
+        """Take all steps that are left, evaluate, and write model and result."""
+        from sparsecore.models.pretrain.clock import last_whole
+
+        checkpoint = last_whole(self.out / "checkpoints") if resume else None
+        self.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        peak = self.memory.rise_bytes()
+        loss = self.trainer.evaluate()["eval_loss"]
+        self.trainer.save_model(str(self.out / "model"))
+        result = self._result(loss, peak)
+        if _rank() == 0:
+            _write(self.out / "result.json", result)
+        _wait()
+        return result
+
+    def _trainer(self) -> Any:
+        from sparsecore.integrations.transformers import SparseTrainer
+        from sparsecore.models.pretrain.clock import WholeMark
+
+        run = self.run
+        torch.manual_seed(run.seed)
+        model = llama(
+            run.size,
+            density=None if run.method == DENSE else run.first_density,
+            n_tokens=len(self.data.tokenizer),
+            positions=run.context,
+            topology=generators.registry.build(run.topology),
+            seed=run.seed,
+            use_cache=False,
+            bos_token_id=self.data.tokenizer.bos_token_id,
+            eos_token_id=self.data.tokenizer.eos_token_id,
+            pad_token_id=self.data.tokenizer.pad_token_id,
+        )
+        callbacks = [self.clock, *([self.evolution] if self.evolution else []), WholeMark()]
+        return SparseTrainer(
+            model,
+            _arguments(run, self.out),
+            train_dataset=self.data.train,
+            eval_dataset=self.data.valid,
+            processing_class=self.data.tokenizer,
+            callbacks=callbacks,
+        )
+
+    def _result(self, loss: float, peak: int) -> dict[str, Any]:
+        run, history = self.run, self.trainer.state.log_history
+        ranks = dist.get_world_size() if dist.is_initialized() else 1
+        summary = {
+            "valid_loss": loss,
+            "valid_perplexity": math.exp(loss),
+            "parameters": sum(parameter.numel() for parameter in self.trainer.model.parameters()),
+            "tokens": run.steps * run.batch * run.accumulate * run.context * ranks,
+            "epochs": self.trainer.state.epoch,
+            "steps_per_s": self.clock.steps_per_s(run.every) if self.clock.steps_s else None,
+            "measured_steps": len(self.clock.steps_s),
+            "peak_memory_bytes": peak,
+            **self._links(),
+        }
+        return {
+            "run": dataclasses.asdict(run),
+            "summary": summary,
+            "vocabulary": len(self.data.tokenizer),
+            "valid": {str(entry["step"]): entry["eval_loss"] for entry in history if "eval_loss" in entry},
+            "train": {str(entry["step"]): entry["loss"] for entry in history if "loss" in entry},
+            "machine": _machine(ranks),
+        }
+
+    def _links(self) -> dict[str, Any]:
+        if self.evolution is None or self.evolution.evolution is None:
+            return {}
+        report = self.evolution.evolution.report()
+        names = ("updates", "n_links", "density", "mean_density", "anp", "itop", "overlap")
+        return {name.removeprefix("n_"): getattr(report, name) for name in names}
+
+
+def _evolution(run: LlamaRun) -> Any:
+    """Return the callback that evolves the links; none for the dense network."""
+    if run.method == DENSE:
+        return None
+    from sparsecore.integrations.transformers import EvolutionCallback
+
+    offered: dict[str, Any] = {"density": run.density, "preset": "llama", "zeta": run.zeta}
+    options = {name: value for name, value in offered.items() if name in accepted(run.method)}
+    return EvolutionCallback(methods.entry(run.method).factory, every=run.every, seed=run.seed, **options)
+
+
+def _arguments(run: LlamaRun, out: Path) -> Any:
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        str(out / "checkpoints"),
+        max_steps=run.steps,
+        per_device_train_batch_size=run.batch,
+        per_device_eval_batch_size=run.batch,
+        gradient_accumulation_steps=run.accumulate,
+        learning_rate=run.lr,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": run.lr_end},
+        warmup_steps=round(run.warmup * run.steps),
+        weight_decay=run.weight_decay,
+        max_grad_norm=run.clip,
+        bf16=run.bf16,
+        activation_checkpointing=run.recompute,
+        activation_checkpointing_kwargs={"use_reentrant": False} if run.recompute else None,
+        eval_strategy="steps",
+        eval_steps=run.valid_every,
+        prediction_loss_only=True,
+        save_steps=run.save_every,
+        save_total_limit=2,
+        logging_steps=min(run.valid_every, 50),
+        report_to=[] if run.report_to == "none" else [run.report_to],
+        seed=run.seed,
+        use_cpu=run.cpu,
+        dataloader_pin_memory=not run.cpu and torch.cuda.is_available(),
+        disable_tqdm=True,
+    )
+
+
+def _machine(ranks: int) -> dict[str, Any]:
+    import transformers
+
+    versions = {"sparsecore": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    return {
+        "system": platform.platform(aliased=True, terse=True),
+        "torch_threads": torch.get_num_threads(),
+        "processes": ranks,
+        "versions": versions,
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _wait() -> None:
+    if dist.is_initialized():
+        dist.barrier()
