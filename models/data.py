@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sparsecore._typing import FloatArray, Int64Array
 from sparsecore.errors import DataError, UnknownNameError, check_count
+from sparsecore.models.augment import CropFlip
 
 __all__ = ["ImageData", "hold_out", "load", "names", "read_idx"]
 
@@ -42,6 +43,8 @@ class ImageData:
         What the pixels were normalised with, one number per channel.
     valid_x, valid_y : array, optional
         Images and classes held out of training to choose an epoch by.
+    augment : CropFlip, optional
+        How training images are changed at random in published experiments (CIFAR-10).
     """
 
     name: str
@@ -54,6 +57,7 @@ class ImageData:
     std: tuple[float, ...]
     valid_x: FloatArray | None = None
     valid_y: Int64Array | None = None
+    augment: CropFlip | None = None
 
     @property
     def n_features(self) -> int:
@@ -279,7 +283,11 @@ def _assemble(
     low = min(int(labels.min()) for _, labels in arrays.values())  # EMNIST letters count from 1
     high = max(int(labels.max()) for _, labels in arrays.values())
     train, test = ((_normalise(arrays[part][0], mean, std), arrays[part][1] - low) for part in ("train", "test"))
-    return ImageData(name, *train, *test, n_classes=high - low + 1, mean=mean, std=std)
+    augment = None
+    if name == "cifar10":
+        black = tuple(-middle / width for middle, width in zip(mean, std, strict=True))
+        augment = CropFlip((3, 32, 32), black)
+    return ImageData(name, *train, *test, n_classes=high - low + 1, mean=mean, std=std, augment=augment)
 
 
 def _normalise(pixels: UInt8Array, mean: tuple[float, ...], std: tuple[float, ...]) -> FloatArray:

@@ -103,6 +103,9 @@ class ImageRun:
         whole run or ``[name, start, end, share]`` over its first share, e.g.
         ``{"percolate": False, "temperature": ["odds", 0.5, 0.9]}``. Under a schedule of the density the first links
         have `density_start`.
+    augment : str
+        ``"auto"``: training images are changed at random where published experiments do so (CIFAR-10: shifted by up to
+        4 pixels and mirrored); ``"none"``: never.
     holdout : int
         Training samples kept apart to choose an epoch by.
     threads : int, optional
@@ -133,6 +136,7 @@ class ImageRun:
     removal: str | None = None
     predictor: str | None = None
     rule: dict[str, Any] = field(default_factory=dict)
+    augment: str = "auto"
     holdout: int = 0
     threads: int | None = None
 
@@ -143,8 +147,9 @@ class ImageRun:
         known = {"method": (*methods.names(), DENSE), "data set": image_data.names()}
         known["generator"] = ("auto", *generators.names())
         known["zeta schedule"] = ("constant", "cosine")
+        known["augmentation"] = ("auto", "none")
         chosen = {"method": name, "data set": self.data, "generator": self.topology.partition(":")[0]}
-        chosen["zeta schedule"] = self.zeta_schedule
+        chosen |= {"zeta schedule": self.zeta_schedule, "augmentation": self.augment}
         for kind, name in chosen.items():
             if name not in known[kind]:
                 raise UnknownNameError(kind, name, known[kind])
@@ -252,7 +257,8 @@ def build(config: ImageRun, data: ImageData) -> Trainer:
     steps = per_epoch * config.epochs
     evolution = None if dense else _evolution(config, model, optimizer, config.every or per_epoch, steps)
     lr = Linear(config.lr, config.lr_end, steps)
-    return Trainer(model, optimizer, data, settings, lr=lr, evolution=evolution)
+    augment = None if config.augment == "none" else data.augment
+    return Trainer(model, optimizer, data, settings, lr=lr, evolution=evolution, augment=augment)
 
 
 def run(

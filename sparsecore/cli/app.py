@@ -93,6 +93,9 @@ def train(
         float | None, typer.Option(help="Fraction of links replaced per update; the method's own when missing.")
     ] = None,
     zeta_schedule: Annotated[str, typer.Option(help="constant, or cosine: from zeta to 0 over the run.")] = "constant",
+    augment: Annotated[
+        str, typer.Option(help="auto: change training images as published (CIFAR-10), or none.")
+    ] = "auto",
     every: Annotated[int | None, typer.Option(help="Steps between updates; one epoch when missing.")] = None,
     removal_rule: Annotated[
         str | None, typer.Option("--removal", help="Removal in place of the method's own.", show_default=False)
@@ -138,6 +141,7 @@ def train(
         weight_decay=weight_decay,
         zeta=zeta,
         zeta_schedule=zeta_schedule,
+        augment=augment,
         every=every,
         removal=removal_rule,
         predictor=predictor,

@@ -1,12 +1,13 @@
 """The training engine: a loop that measures itself, tells its listeners, and resumes to the bit."""
 
-from sparsecore.engine.batches import epoch_order
+from sparsecore.engine.batches import Augmentation, epoch_order, epoch_words
 from sparsecore.engine.events import Events
 from sparsecore.engine.memory import PeakMemory
 from sparsecore.engine.records import EpochRecord, Summary, area_across_epochs
 from sparsecore.engine.trainer import Dataset, Settings, Trainer
 
 __all__ = [
+    "Augmentation",
     "Dataset",
     "EpochRecord",
     "Events",
@@ -16,4 +17,5 @@ __all__ = [
     "Trainer",
     "area_across_epochs",
     "epoch_order",
+    "epoch_words",
 ]

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from sparsecore._typing import FloatArray, Int64Array
-from sparsecore.engine.batches import epoch_order
+from sparsecore._typing import FloatArray, Int64Array, UInt64Array
+from sparsecore.engine.batches import Augmentation, epoch_order, epoch_words
 from sparsecore.engine.compiled import CompiledSteps
 from sparsecore.engine.events import Events
 from sparsecore.engine.records import EpochRecord, Summary, summarize
@@ -27,6 +27,9 @@ __all__ = ["Dataset", "Settings", "Trainer"]
 
 # Small, so that evaluating does not decide the peak memory of a sparse run.
 _EVALUATION_BATCH = 64
+
+# Samples that are changed at a time for compiled steps: a few megabytes of images.
+_AUGMENTED = 2048
 
 
 class Dataset(Protocol):
@@ -113,6 +116,8 @@ class Trainer:
         Learning rate by step.
     evolution : Evolution, optional
         Evolves the links; a dense model has none.
+    augment : Augmentation, optional
+        Changes every training sample anew in every epoch; what it does follows from seed, epoch and sample.
 
     Examples
     --------
@@ -136,9 +141,10 @@ class Trainer:
         *,
         lr: Schedule,
         evolution: Evolution | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
         self.model, self.optimizer, self.evolution = model, optimizer, evolution
-        self.settings, self.lr = settings, lr
+        self.settings, self.lr, self._augment = settings, lr, augment
         device = next(model.parameters()).device
         self._train = _tensors(data.train_x, data.train_y, device)
         self._test = _tensors(data.test_x, data.test_y, device)
@@ -147,6 +153,7 @@ class Trainer:
             self._valid = _tensors(data.valid_x, data.valid_y, device)
         self.steps_per_epoch = settings.steps_per_epoch(len(self._train[1]))
         self.records: list[EpochRecord] = []
+        self._words: UInt64Array | None = None
         self._compiled = CompiledSteps.of(model, optimizer) if settings.compiled else None
 
     @property
@@ -188,6 +195,7 @@ class Trainer:
         """Train for one epoch. Evaluation comes before the last batch's update, which costs accuracy for a while."""
         order = epoch_order(len(self._train[1]), seed=self.settings.seed, epoch=self.epoch)
         samples = torch.from_numpy(order).to(self._train[1].device)
+        self._words = epoch_words(len(order), seed=self.settings.seed, epoch=self.epoch) if self._augment else None
         first = self.epoch * self.steps_per_epoch
         rates = [self.lr(step) for step in range(first, first + self.steps_per_epoch)]
         loss, taken, spent = 0.0, 0, _Seconds()
@@ -227,10 +235,30 @@ class Trainer:
         n, batch, evolution = self._n_compiled(len(rates)), self.settings.batch_size, self.evolution
         loss = 0.0
         if self._compiled is not None and n:
-            loss = self._compiled.run(*self._train, samples[: n * batch], batch, rates[:n])
+            loss = self._run_compiled(self._compiled, samples[: n * batch], rates[:n])
             if evolution is not None:
                 evolution.advance(min(n, len(rates) - 1))
         return loss + self._take_in_python(samples[n * batch :], rates[n:]) if n < len(rates) else loss
+
+    def _run_compiled(self, compiled: CompiledSteps, samples: torch.Tensor, rates: Sequence[float]) -> float:
+        """Take one step per rate; samples that are to be changed are, some steps ahead."""
+        batch, (inputs, classes) = self.settings.batch_size, self._train
+        if self._augment is None:
+            return compiled.run(inputs, classes, samples, batch, rates)
+        loss, n = 0.0, max(1, _AUGMENTED // batch)
+        for low in range(0, len(rates), n):
+            chosen = samples[low * batch : (low + n) * batch]
+            order = torch.arange(len(chosen))
+            loss += compiled.run(self._inputs(chosen), classes[chosen], order, batch, rates[low : low + n])
+        return loss
+
+    def _inputs(self, samples: torch.Tensor) -> torch.Tensor:
+        """Return the inputs of training samples in this epoch."""
+        inputs = self._train[0].index_select(0, samples)
+        if self._augment is None or self._words is None:
+            return inputs
+        changed = self._augment(inputs.cpu().numpy(), self._words[samples.cpu().numpy()])
+        return torch.from_numpy(changed).to(inputs.device)
 
     def _n_compiled(self, n_steps: int) -> int:
         if self._compiled is None:
@@ -243,7 +271,7 @@ class Trainer:
 
         The gradients of the last step stay, for rules that read them.
         """
-        model, optimizer, (inputs, classes) = self.model, self.optimizer, self._train
+        model, optimizer, classes = self.model, self.optimizer, self._train[1]
         batches = samples.split(self.settings.batch_size)
         losses: list[torch.Tensor] = []
         for rate, batch in zip(rates, batches, strict=True):
@@ -253,7 +281,7 @@ class Trainer:
                 optimizer.zero_grad()
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            scores = model(inputs.index_select(0, batch))
+            scores = model(self._inputs(batch))
             loss = nn.functional.cross_entropy(scores, classes.index_select(0, batch))
             loss.backward()
             optimizer.step()

@@ -8,6 +8,7 @@ import sparsecore as sc
 from sparsecore.engine import Settings, Trainer
 from sparsecore.engine.compiled import CompiledSteps
 from sparsecore.models import MLP
+from sparsecore.models.augment import CropFlip
 from sparsecore.schedules import Constant
 
 
@@ -106,6 +107,34 @@ def test_only_steps_whose_gradients_the_rule_reads_go_through_autograd(method, i
     assert (taken, all_steps) == (in_python, 25)
     assert links == other_links
     assert losses == pytest.approx(other_losses, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["set", "rigl"])
+def test_augmented_samples_change_every_epoch_alike_on_both_ways_and_after_a_resume(method):
+    def build(compiled):
+        model, optimizer, x, y, *_ = problem(8, density=0.3)
+        data = SimpleNamespace(train_x=x.numpy(), train_y=y.numpy(), test_x=x.numpy(), test_y=y.numpy(), valid_x=None,
+                               valid_y=None)  # fmt: skip
+        evolution = sc.methods.get(method, model=model, optimizer=optimizer, every=5, seed=1)
+        settings = Settings(epochs=4, batch_size=8, compiled=compiled)
+        augment = CropFlip((1, 4, 5), (0.0,), padding=1)
+        return Trainer(model, optimizer, data, settings, lr=Constant(0.01), evolution=evolution, augment=augment)
+
+    def losses(trainer):
+        return [record.train_loss for record in trainer.records]
+
+    whole, plain, begun, resumed = (build(compiled) for compiled in (True, False, True, True))
+    whole.run()
+    plain.run()
+    assert losses(whole) == pytest.approx(losses(plain), rel=1e-4)
+    begun.run(until=2)
+    resumed.load_state_dict(begun.state_dict())
+    resumed.run()
+    assert losses(resumed) == losses(whole)
+    unchanged = build(True)
+    unchanged._augment = None
+    unchanged.run()
+    assert losses(unchanged) != losses(whole)
 
 
 def test_counting_steps_ahead_stops_before_an_update():
