@@ -62,6 +62,8 @@ class Protocol:
         Length of a run and samples per step.
     widths : mapping of str to int
         Size of the three hidden layers by data set; its order is the order in which data sets are run.
+    augmented : tuple of str
+        Data sets whose training images are changed at random.
     n_held : int
         Training samples kept apart in the runs that choose an epoch; the same ones for every seed.
     threads : int
@@ -73,6 +75,7 @@ class Protocol:
     widths: Mapping[str, int] = field(
         default_factory=lambda: {"mnist": 1568, "fashion_mnist": 1568, "cifar10": 3072},
     )
+    augmented: tuple[str, ...] = ("cifar10",)
     n_held: int = 5000
     threads: int = 1
 
@@ -117,6 +120,7 @@ class Cell:
 
     def setting(self, protocol: Protocol) -> dict[str, Any]:
         """Return everything declared about the run as plain values: a result of another setting is out of date."""
+        augment = {"augment": self.variant.changes.get("augment", "auto")} if self.data in protocol.augmented else {}
         return {
             "data": self.data,
             "variant": self.variant.name,
@@ -129,6 +133,7 @@ class Cell:
             "epochs": protocol.epochs,
             "batch_size": protocol.batch_size,
             "width": protocol.widths[self.data],
+            **augment,
         }
 
     def is_done(self, results: Results, protocol: Protocol) -> bool:

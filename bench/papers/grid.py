@@ -1,4 +1,4 @@
-"""The declared grid: which cells the tables and the ablations are made of, and in which order they are run."""
+"""The declared grid: which cells tables, ablations and searches are made of, and in which order they are run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from sparsecore.bench.papers.cells import Cell, Protocol, Variant
 from sparsecore.models.recipes import DENSE
 
-__all__ = ["ABLATIONS", "ABLATION_DATA", "BASE", "TABLES", "Ablation", "Table", "cells"]
+__all__ = ["ABLATIONS", "ABLATION_DATA", "BASE", "SEARCHES", "TABLES", "Ablation", "Table", "cells"]
 
 
 def _variant(name: str, label: str, method: str, **changes: Any) -> Variant:
@@ -30,6 +30,11 @@ _CHTS_P = _variant("chts_p", "CHTs, CH3-L3p", "chts", predictor="ch3_l3p")
 _MEST = _variant("mest", "MEST (EM&S)", "mest")
 _WEIGHTS = Variant("dense_weights", "dense, as many weights", {"method": DENSE}, shape="weights")
 _CORE = Variant("dense_core", "dense, shape left by CHTs", {"method": DENSE}, shape="core")
+_UNCHANGED = (
+    _variant("chts_n_unchanged", "CHTs, CH2-L3n, images unchanged", "chts", predictor="ch2_l3n", augment="none"),
+    _variant("set_unchanged", "SET, images unchanged", "set", augment="none"),
+    _variant("static_csti_unchanged", "static, CSTI, images unchanged", "static", topology="csti", augment="none"),
+)
 _GMP = Variant("gmp", "GMP", {"method": "gmp"}, heavy=True)
 _GRANET = Variant("granet", "GraNet", {"method": "granet", "zeta": 0.3}, heavy=True)
 _CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
@@ -64,7 +69,7 @@ TABLES = (
         (
             _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _CHT, _CHTS_P, BASE, _GMP, _GRANET, _CHTSS,
         ),
-        {"fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI)},
+        {"fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI), "cifar10": (_CHTS_P_RI, _CHTS_N_RI, *_UNCHANGED)},
     ),
     Table(0.001, (_WEIGHTS, _CORE, _STATIC, _SET, _RIGL, _CHT, BASE), {}),
 )  # fmt: skip
@@ -72,7 +77,7 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Ablation:
-    """Runs that differ from the base in one choice, on one data set, chosen by held-out samples.
+    """Runs that differ from a base in one choice, on one data set, compared on held-out samples.
 
     Attributes
     ----------
@@ -82,11 +87,17 @@ class Ablation:
         What the base takes.
     variants : tuple of Variant
         The other values.
+    data : str
+        Data set.
+    base_variant : Variant
+        The base itself.
     """
 
     title: str
     base: str
     variants: tuple[Variant, ...]
+    data: str = "fashion_mnist"
+    base_variant: Variant = BASE
 
 
 ABLATION_DATA, _ABLATION_DENSITY = "fashion_mnist", 0.01
@@ -178,6 +189,32 @@ ABLATIONS = (
     ),
 )
 
+
+def _ri(name: str, label: str, every_epochs: float = 1.0, **changes: Any) -> Variant:
+    return _other(f"ri_{name}", label, every_epochs, **{**_RI, **changes})
+
+
+_CANDIDATES = (
+    BASE,
+    _CHTS_P_RI,
+    _other("removal_mest", "removal by MEST's importance, soft", removal="mest"),
+    _other("removal_snip", "removal by SNIP's importance, soft", removal="snip"),
+    _ri("t_1", "T 1 throughout", rule={"temperature": ["linear", 1.0, 1.0]}),
+    _ri("t_9", "T 1 to 9", rule={"temperature": ["linear", 1.0, 9.0]}),
+    _ri("zeta_0.1", "ζ 0.1", zeta=0.1),
+    _ri("zeta_0.5", "ζ 0.5", zeta=0.5),
+    _ri("zeta_cosine", "ζ 0.3, falling to 0 by cosine", zeta=0.3, zeta_schedule="cosine"),
+    _ri("history", "new links with what they held when last removed", rule={"fresh": "history"}),
+    _ri("every_0.5", "half an epoch between updates", 0.5),
+    _ri("er", "first links uniform", topology="er"),
+)
+
+#: What might do better than the printed settings, compared on held-out samples alone.
+SEARCHES = tuple(
+    Ablation("Setting", "CHTs, CH2-L3n, RI-soft, CSTI, T 1 to 3, ζ 0.3", _CANDIDATES, data, _CHTS_N_RI)
+    for data in ("cifar10", "fashion_mnist")
+)
+
 #: Cheap and telling rows come first within a data set; the base comes before the control that copies its shape.
 _FIRST = ("chts_n", "set", "static_csti", "chts_n_ri", "dense_weights", "dense_core", "chts_p", "chts_p_ri", "cht")
 _SEEDS = (0, 1, 2)
@@ -186,11 +223,12 @@ _SEEDS = (0, 1, 2)
 def cells(protocol: Protocol) -> list[Cell]:
     """Return all cells in the order in which they are to be run.
 
-    One seed of every table at fixed density comes first, then the same with held-out samples, further seeds, one seed
-    of the ablations, further seeds with held-out samples, dense and decaying networks, and further seeds of the
-    ablations.
+    One seed of every table at fixed density comes first, then the same with held-out samples, the searches, further
+    seeds, one seed of the ablations, further seeds with held-out samples, dense and decaying networks, and further
+    seeds of the ablations.
     """
-    unique = {cell.key: cell for cell in reversed([*_table_cells(protocol), *_ablation_cells(protocol)])}
+    every = [*_table_cells(protocol), *_ablation_cells(protocol), *_search_cells(protocol)]
+    unique = {cell.key: cell for cell in reversed(every)}
     ranks = {name: rank for rank, name in enumerate(_FIRST)}
     places = {name: place for place, name in enumerate(protocol.widths)}
     order = {cell.key: at for at, cell in enumerate(_table_cells(protocol))}
@@ -219,8 +257,8 @@ def _table_cells(protocol: Protocol) -> Iterator[Cell]:
 
 def _stage(variant: Variant, seed: int, held: bool) -> int:
     if variant.heavy:
-        return 5 + 2 * (seed > 0) + held
-    return (4 if seed else 1) if held else (2 if seed else 0)
+        return 6 + 2 * (seed > 0) + held
+    return (5 if seed else 1) if held else (3 if seed else 0)
 
 
 def _ablation_cells(protocol: Protocol) -> Iterator[Cell]:
@@ -229,4 +267,11 @@ def _ablation_cells(protocol: Protocol) -> Iterator[Cell]:
     for ablation in ABLATIONS:
         for variant in ablation.variants:
             for seed in _SEEDS:
-                yield Cell(ABLATION_DATA, variant, _ABLATION_DENSITY, seed, held=True, stage=6 if seed else 3)
+                yield Cell(ABLATION_DATA, variant, _ABLATION_DENSITY, seed, held=True, stage=7 if seed else 4)
+
+
+def _search_cells(protocol: Protocol) -> Iterator[Cell]:
+    for search in SEARCHES:
+        if search.data in protocol.widths:
+            for variant in (search.base_variant, *search.variants):
+                yield Cell(search.data, variant, _ABLATION_DENSITY, 0, held=True, stage=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sparsecore.bench.papers.figures import Figure, Runs, Value, difference, figure, summary_field
-from sparsecore.bench.papers.grid import ABLATION_DATA, BASE, TABLES, Ablation, Table
+from sparsecore.bench.papers.grid import BASE, TABLES, Ablation, Table
 from sparsecore.bench.papers.printed import Printed, printed
 from sparsecore.engine import area_across_epochs
 
@@ -79,24 +79,25 @@ def claims_table(runs: Runs) -> str:
 
 def ablation_table(runs: Runs, ablation: Ablation) -> str:
     """Return the table of one choice, the base first; held-out accuracy is what may be chosen by."""
+    data, base_variant = ablation.data, ablation.base_variant
     columns = (
         ablation.title, "seeds", "held-out, last epoch, %", "against the base, points", "held-out AAE, %",
         "test, last epoch, %", "ANP, %", "overlap, %",
     )  # fmt: skip
     lines = [_row(columns), _row(["---"] * len(columns))]
-    base_runs = runs.of(ABLATION_DATA, BASE, 0.01, held=True)
+    base_runs = runs.of(data, base_variant, 0.01, held=True)
     base = figure(base_runs, _held_last)
-    for variant in (BASE, *ablation.variants):
-        found = runs.of(ABLATION_DATA, variant, 0.01, held=True)
+    for variant in (base_variant, *ablation.variants):
+        found = runs.of(data, variant, 0.01, held=True)
         held = figure(found, _held_last)
         gap = ""
-        if variant is not BASE and held is not None and base is not None:
+        if variant is not base_variant and held is not None and base is not None:
             points, error = difference(held, base, runs.protocol.n_held)
             gap = f"{points:+.2f} ± {error:.2f}"
         lines.append(
             _row(
                 [
-                    f"{ablation.base} (base)" if variant is BASE else variant.label,
+                    f"{ablation.base} (base)" if variant is base_variant else variant.label,
                     str(len(found)) if found else "not run",
                     _text(held),
                     gap,
