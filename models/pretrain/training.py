@@ -127,10 +127,11 @@ class _Session:
 
     def train(self, resume: bool) -> dict[str, Any]:
         """Take all steps that are left, evaluate, and write model and result."""
-        from sparsecore.models.pretrain.clock import last_whole
+        from sparsecore.integrations.transformers import last_checkpoint
 
-        checkpoint = last_whole(self.out / "checkpoints") if resume else None
-        self.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        evolved = self.evolution is not None
+        checkpoint = last_checkpoint(self.out / "checkpoints", evolved=evolved) if resume else None
+        self.trainer.train(resume_from_checkpoint=checkpoint)
         peak = self.memory.rise_bytes()
         loss = self.trainer.evaluate()["eval_loss"]
         self.trainer.save_model(str(self.out / "model"))
@@ -142,7 +143,6 @@ class _Session:
 
     def _trainer(self) -> Any:
         from sparsecore.integrations.transformers import SparseTrainer
-        from sparsecore.models.pretrain.clock import WholeMark
 
         run = self.run
         torch.manual_seed(run.seed)
@@ -158,7 +158,7 @@ class _Session:
             eos_token_id=self.data.tokenizer.eos_token_id,
             pad_token_id=self.data.tokenizer.pad_token_id,
         )
-        callbacks = [self.clock, *([self.evolution] if self.evolution else []), WholeMark()]
+        callbacks = [self.clock, *([self.evolution] if self.evolution else [])]
         return SparseTrainer(
             model,
             _arguments(run, self.out),

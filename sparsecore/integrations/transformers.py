@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +20,15 @@ from sparsecore.io import load, save
 
 try:
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+    from transformers.trainer import TRAINER_STATE_NAME
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 except ImportError as error:
     raise ImportError("Expected the transformers library. Got none. Install sparsecore-engine[huggingface].") from error
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["EvolutionCallback", "SparseTrainer"]
+__all__ = ["EvolutionCallback", "SparseTrainer", "last_checkpoint"]
 
 _FILE = "sparsecore.safetensors"
 
@@ -150,11 +152,26 @@ class EvolutionCallback(TrainerCallback):
 
 
 class SparseTrainer(Trainer):  # type: ignore[misc, unused-ignore]
-    """A `transformers.Trainer` whose processes average gradients by `sparsecore.distributed.DataParallel`.
+    """A `transformers.Trainer` for several processes and for runs that are killed and started again.
 
-    Torch's own lays out its buckets once, which is wrong where the number of links changes (CHTss, GraNet, GMP). On one
-    process it is the Trainer itself.
+    Its processes average gradients by `sparsecore.distributed.DataParallel`: torch's own lays out its buckets once,
+    which is wrong where the number of links changes (CHTss, GraNet, GMP). Resumed at the last step it takes no further
+    one, as the library's Trainer does.
     """
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+        """Train as the library's Trainer; from a checkpoint of the last step, take up its state and be done."""
+        done = _finished(self.args, resume_from_checkpoint)
+        if done is None:
+            return super().train(resume_from_checkpoint, **kwargs)
+        self._load_from_checkpoint(str(resume_from_checkpoint))
+        self.state = done
+        self.create_optimizer()
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, EvolutionCallback):
+                callback.on_train_begin(self.args, done, self.control, model=self.model, optimizer=self.optimizer)
+                callback.on_train_end(self.args, done, self.control)
+        return TrainOutput(done.global_step, float("nan"), {})
 
     def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
         wrapped: nn.Module = super()._wrap_model(model, training, dataloader)
@@ -163,6 +180,43 @@ class SparseTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         autocast = self.accelerator.prepare_model(wrapped, evaluation_mode=True)
         on_gpu = self.args.device.type == "cuda"
         return DataParallel(autocast, device_ids=[self.args.device] if on_gpu else None)
+
+
+def last_checkpoint(folder: str | os.PathLike[str], *, evolved: bool = True) -> str | None:
+    """Return the newest whole checkpoint in the ``output_dir`` of a Trainer; ``None`` if there is none.
+
+    A process that is killed while it writes leaves a checkpoint that training cannot resume from.
+
+    Parameters
+    ----------
+    folder : path
+        Where the Trainer writes.
+    evolved : bool
+        Whether an `EvolutionCallback` takes part; the state of the evolution is written last.
+    """
+    found = {int(path.name.rpartition("-")[2]): path for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*")}
+    whole = (str(found[step]) for step in sorted(found, reverse=True) if _is_whole(found[step], evolved))
+    return next(whole, None)
+
+
+def _finished(args: TrainingArguments, checkpoint: str | bool | None) -> TrainerState | None:
+    """Return the state of a checkpoint if no step is left to take after it."""
+    path = Path(str(checkpoint), TRAINER_STATE_NAME)
+    if not isinstance(checkpoint, str) or not path.is_file():
+        return None
+    state = TrainerState.load_from_json(str(path))
+    left = args.max_steps - state.global_step if args.max_steps > 0 else args.num_train_epochs - (state.epoch or 0.0)
+    return state if left <= 0 else None
+
+
+def _is_whole(path: Path, evolved: bool) -> bool:
+    if evolved:
+        return (path / _FILE).is_file()
+    try:
+        json.loads((path / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _several() -> bool:
