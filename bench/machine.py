@@ -23,8 +23,8 @@ _LIBRARIES = ("torch", "numba", "numpy", "scipy", "sparselab", "sparseprop", "to
 _ENGINE = Path(sparsecore.__file__).resolve().parent
 _BENCH = Path(__file__).resolve().parent
 
-#: What changes no measured number: the command line, the page and its pictures, networks and papers.
-_NO_MATTER = ("metrics/", "cli/", "page/", "run.py", "store.py", "networks", "papers", "scale/")
+#: What changes no measured number: the command line, reports, the page and its pictures, networks and papers.
+_NO_MATTER = ("metrics/", "cli/", "report/", "page/", "run.py", "store.py", "networks", "papers", "scale/")
 
 
 def machine() -> dict[str, Any]:

@@ -26,6 +26,7 @@ from sparsecore.errors import (
 from sparsecore.evolution import Evolution, Parts, Rule, methods, redistribution
 from sparsecore.evolution.methods.parts import preset_of
 from sparsecore.io import RunFolder
+from sparsecore.io.machine import machine
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
 from sparsecore.models.mlp import MLP
@@ -209,7 +210,8 @@ def create_folder(path: str | Path, config: ImageRun, *, force: bool = False, ke
         See `RunFolder.create`.
     """
     exact = dataclasses.replace(config, threads=config.threads or _processors())
-    content = {"run": exact.as_dict(), "versions": {"sparsecore": __version__, "torch": torch.__version__}}
+    versions = {"sparsecore": __version__, "torch": torch.__version__}
+    content = {"run": exact.as_dict(), "versions": versions, "machine": machine()}
     return RunFolder.create(path, content, force=force, keep=keep)
 
 

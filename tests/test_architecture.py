@@ -28,8 +28,10 @@ MAY_IMPORT = {
     "distributed": EVOLUTION,
     "engine": EVOLUTION | {"metrics", "optim"},
     "io": EVOLUTION | {"metrics", "optim", "engine"},
-    "cli": EVOLUTION | {"metrics", "optim", "engine", "io"},
-    "integrations": EVOLUTION | {"distributed", "metrics", "optim", "engine", "io"},
+    "planning": KERNEL | {"nn"},
+    "report": EVOLUTION | {"metrics", "optim", "engine", "io"},
+    "cli": EVOLUTION | {"metrics", "optim", "engine", "io", "report", "planning"},
+    "integrations": EVOLUTION | {"distributed", "metrics", "optim", "engine", "io", "planning"},
 }
 FILES = sorted((ROOT / "sparsecore").rglob("*.py"))
 
