@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "DtypeError",
     "ExportError",
+    "NonFiniteError",
     "ShapeError",
     "SignalError",
     "SparseCoreError",
@@ -45,6 +46,10 @@ class DtypeError(SparseCoreError, TypeError):
 
 class SignalError(SparseCoreError, RuntimeError):
     """A rule needs something (a gradient, a calibration set) that is not there."""
+
+
+class NonFiniteError(SparseCoreError, ArithmeticError):
+    """A loss, gradient or value is NaN or infinite."""
 
 
 class CheckpointError(SparseCoreError, OSError):

@@ -7,6 +7,7 @@ order of float additions; the optimizer's own state is read before and written a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeGuard
 
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from sparsecore._typing import FloatArray
+from sparsecore.evolution.finite import all_finite
 from sparsecore.kernels.cpu.launch import Form
 from sparsecore.kernels.cpu.steps import Steps
 from sparsecore.nn import SparseLinear, SparseSequential
@@ -74,7 +76,9 @@ class CompiledSteps:
     def run(
         self, x: torch.Tensor, classes: torch.Tensor, order: torch.Tensor, batch: int, rates: Sequence[float]
     ) -> float:
-        """Take one step per rate and return the sum of the losses of all samples.
+        """Take one step per rate and return the sum of the losses of all samples, or NaN with nothing changed.
+
+        What is not finite once stays so under momentum SGD: losses, values and momentum of the end tell of all steps.
 
         Parameters
         ----------
@@ -98,6 +102,8 @@ class CompiledSteps:
         group = self._optimizer.param_groups[0]
         steps = Steps(forms, batch, values, velocities, group["momentum"], group["weight_decay"])
         loss = steps.run(x.numpy(), classes.numpy(), order.numpy(), np.asarray(rates, np.float32))
+        if not (math.isfinite(loss) and all(all_finite(torch.from_numpy(part)) for part in (values, velocities))):
+            return math.nan
         self._scatter(values, self._tensors())
         self._scatter(velocities, self._momenta())
         return loss
@@ -139,7 +145,9 @@ def _fits(module: nn.Module) -> TypeGuard[Hidden]:
 
 
 def _values(layer: Hidden) -> nn.Parameter:
-    return layer.values if isinstance(layer, SparseLinear) else layer.weight
+    values = layer.values if isinstance(layer, SparseLinear) else layer.weight
+    assert isinstance(values, nn.Parameter)
+    return values
 
 
 def _bias(layer: Hidden) -> nn.Parameter:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from sparsecore.engine.records import EpochRecord, Summary
 
 if TYPE_CHECKING:
     from sparsecore.engine.trainer import Trainer
 
-__all__ = ["Events"]
+__all__ = ["Events", "MeasureEvents"]
 
 
 class Events(Protocol):
@@ -25,4 +26,21 @@ class Events(Protocol):
 
     def on_end(self, trainer: Trainer, summary: Summary) -> None:
         """Hear that the last epoch has ended."""
+        ...
+
+
+@runtime_checkable
+class MeasureEvents(Protocol):
+    """What a listener may have besides `Events`, to see the very model that was measured."""
+
+    def on_measured(self, trainer: Trainer, measured: Mapping[str, float | None]) -> None:
+        """Hear that an epoch was measured, before the update that may follow.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Holds the model as it was measured; the epoch is not among its records yet.
+        measured : mapping
+            ``epoch``, ``train_loss``, ``test_accuracy`` and ``valid_accuracy`` as in `EpochRecord`.
+        """
         ...

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,87 +16,24 @@ from torch import nn
 from sparsecore._typing import FloatArray, Int64Array, UInt64Array
 from sparsecore.engine.batches import Augmentation, epoch_order, epoch_words
 from sparsecore.engine.compiled import CompiledSteps
-from sparsecore.engine.events import Events
+from sparsecore.engine.events import Events, MeasureEvents
+from sparsecore.engine.finite import FiniteSteps
 from sparsecore.engine.records import EpochRecord, Summary, summarize
-from sparsecore.errors import CheckpointError, ConfigError, SparseCoreError, check_count
+from sparsecore.engine.settings import Dataset, Settings
+from sparsecore.errors import CheckpointError, ConfigError, NonFiniteError
 from sparsecore.evolution import Evolution
 from sparsecore.nn import sparse_layers
 from sparsecore.schedules import Schedule
 
-__all__ = ["Dataset", "Settings", "Trainer"]
+__all__ = ["Trainer"]
+
+_log = logging.getLogger("sparsecore.engine")
 
 # Small, so that evaluating does not decide the peak memory of a sparse run.
 _EVALUATION_BATCH = 64
 
 # Samples that are changed at a time for compiled steps: a few megabytes of images.
 _AUGMENTED = 2048
-
-
-class Dataset(Protocol):
-    """Arrays of a classification task, held in memory."""
-
-    @property
-    def train_x(self) -> FloatArray:
-        """Training inputs, float32, (n, n_features)."""
-        ...
-
-    @property
-    def train_y(self) -> Int64Array:
-        """Training classes, int64, (n,)."""
-        ...
-
-    @property
-    def test_x(self) -> FloatArray:
-        """Test inputs, float32, (n, n_features)."""
-        ...
-
-    @property
-    def test_y(self) -> Int64Array:
-        """Test classes, int64, (n,)."""
-        ...
-
-    @property
-    def valid_x(self) -> FloatArray | None:
-        """Held-out inputs, float32, (n, n_features), if any."""
-        ...
-
-    @property
-    def valid_y(self) -> Int64Array | None:
-        """Held-out classes, int64, (n,), if any."""
-        ...
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long and in what order a trainer goes through the data.
-
-    Attributes
-    ----------
-    epochs : int
-        Passes over the training set.
-    batch_size : int
-        Samples per step; the last batch of an epoch may be smaller.
-    seed : int
-        Seed of the order of samples.
-    compiled : bool
-        Take the steps between two updates in one compiled call where model and optimizer allow it (`CompiledSteps`),
-        except those whose gradients the rule reads; otherwise, and always where they do not, in a plain PyTorch loop.
-    """
-
-    epochs: int = 100
-    batch_size: int = 32
-    seed: int = 0
-    compiled: bool = True
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_count("epochs", self.epochs, "the number of passes over the training set", low=1)
-        check_count("batch_size", self.batch_size, "the number of samples per step", low=1)
-        check_count("seed", self.seed, "the seed of the order of samples", high=2**64 - 1)
-
-    def steps_per_epoch(self, n_samples: int) -> int:
-        """Return the number of optimizer steps in one epoch."""
-        return math.ceil(n_samples / self.batch_size)
 
 
 class Trainer:
@@ -155,11 +92,18 @@ class Trainer:
         self.records: list[EpochRecord] = []
         self._words: UInt64Array | None = None
         self._compiled = CompiledSteps.of(model, optimizer) if settings.compiled else None
+        self._finite = FiniteSteps(optimizer, settings.non_finite)
+        self._witnesses: list[MeasureEvents] = []
 
     @property
     def epoch(self) -> int:
         """Epochs done so far."""
         return len(self.records)
+
+    @property
+    def has_valid_data(self) -> bool:
+        """Whether samples are held out."""
+        return self._valid is not None
 
     def run(self, events: Sequence[Events] = (), *, until: int | None = None) -> Summary:
         """Train until the last epoch and return the summary.
@@ -167,15 +111,16 @@ class Trainer:
         Parameters
         ----------
         events : sequence of Events
-            Listeners, called in order.
+            Listeners, called in order; those that have the method of `MeasureEvents` hear of measurements too.
         until : int, optional
             Stop after this many epochs in all, without calling ``on_end``; to be continued later.
 
         Raises
         ------
-        SparseCoreError
-            If the loss is no longer a number.
+        NonFiniteError
+            If numbers are no longer finite and `Settings.non_finite` does not mend it.
         """
+        self._witnesses = [listener for listener in events if isinstance(listener, MeasureEvents)]
         for listener in events:
             listener.on_start(self)
         last = self.settings.epochs if until is None else min(until, self.settings.epochs)
@@ -198,26 +143,28 @@ class Trainer:
         self._words = epoch_words(len(order), seed=self.settings.seed, epoch=self.epoch) if self._augment else None
         first = self.epoch * self.steps_per_epoch
         rates = [self.lr(step) for step in range(first, first + self.steps_per_epoch)]
-        loss, taken, spent = 0.0, 0, _Seconds()
+        total, taken, spent = _Loss(), 0, _Seconds()
         self.model.train()
         while taken < len(rates):
             ahead = self.evolution.steps_to_update if self.evolution is not None else None
             n_steps = min(ahead or len(rates), len(rates) - taken)
             chosen = samples[taken * self.settings.batch_size : (taken + n_steps) * self.settings.batch_size]
             with spent.on("training"):
-                loss += self._take(chosen, rates[taken : taken + n_steps])
+                self._take(total, chosen, rates[taken : taken + n_steps])
             taken += n_steps
             if taken == len(rates):
+                train_loss = self._mean(total)
                 with spent.on("evaluation"):
                     measured = self._measure()
+                self._tell_measured(train_loss, measured)
             if self.evolution is not None:
                 with spent.on("evolution"):
-                    self.evolution.step()
+                    self._evolve()
             self.optimizer.zero_grad()
         record = EpochRecord(
             epoch=self.epoch + 1,
             step=first + len(rates),
-            train_loss=self._finite(loss / len(order)),
+            train_loss=train_loss,
             lr=rates[-1],
             ms_per_step=spent.seconds["training"] * 1000 / len(rates),
             evolution_ms=spent.seconds["evolution"] * 1000,
@@ -227,30 +174,41 @@ class Trainer:
         self.records.append(record)
         return record
 
-    def _take(self, samples: torch.Tensor, rates: Sequence[float]) -> float:
-        """Take one step per rate, evolution counts all but the last; returns the summed loss.
+    def _take(self, total: _Loss, samples: torch.Tensor, rates: Sequence[float]) -> None:
+        """Take one step per rate, evolution counts all but the last; losses go to `total`.
 
         Compiled as far as possible; the steps whose gradients the rule reads in a plain loop.
         """
         n, batch, evolution = self._n_compiled(len(rates)), self.settings.batch_size, self.evolution
-        loss = 0.0
         if self._compiled is not None and n:
-            loss = self._run_compiled(self._compiled, samples[: n * batch], rates[:n])
+            done = self._run_compiled(self._compiled, total, samples[: n * batch], rates[:n])
             if evolution is not None:
-                evolution.advance(min(n, len(rates) - 1))
-        return loss + self._take_in_python(samples[n * batch :], rates[n:]) if n < len(rates) else loss
+                evolution.advance(min(done, len(rates) - 1))
+            if done < n:
+                self._refuse(math.nan)
+            n = done
+        if n < len(rates):
+            self._take_in_python(total, samples[n * batch :], rates[n:])
 
-    def _run_compiled(self, compiled: CompiledSteps, samples: torch.Tensor, rates: Sequence[float]) -> float:
-        """Take one step per rate; samples that are to be changed are, some steps ahead."""
+    def _run_compiled(
+        self, compiled: CompiledSteps, total: _Loss, samples: torch.Tensor, rates: Sequence[float]
+    ) -> int:
+        """Take one step per rate; samples that are to be changed are, some steps ahead.
+
+        Returns the steps taken: those before a call that met numbers that are not finite.
+        """
         batch, (inputs, classes) = self.settings.batch_size, self._train
-        if self._augment is None:
-            return compiled.run(inputs, classes, samples, batch, rates)
-        loss, n = 0.0, max(1, _AUGMENTED // batch)
+        n = len(rates) if self._augment is None else max(1, _AUGMENTED // batch)
         for low in range(0, len(rates), n):
-            chosen = samples[low * batch : (low + n) * batch]
-            order = torch.arange(len(chosen))
-            loss += compiled.run(self._inputs(chosen), classes[chosen], order, batch, rates[low : low + n])
-        return loss
+            chosen, ahead = samples[low * batch : (low + n) * batch], rates[low : low + n]
+            if self._augment is None:
+                loss = compiled.run(inputs, classes, chosen, batch, ahead)
+            else:
+                loss = compiled.run(self._inputs(chosen), classes[chosen], torch.arange(len(chosen)), batch, ahead)
+            if not math.isfinite(loss):
+                return low
+            total.add(loss, len(chosen))
+        return len(rates)
 
     def _inputs(self, samples: torch.Tensor) -> torch.Tensor:
         """Return the inputs of training samples in this epoch."""
@@ -266,35 +224,67 @@ class Trainer:
         free = None if self.evolution is None else self.evolution.free_steps
         return n_steps if free is None else min(n_steps, free)
 
-    def _take_in_python(self, samples: torch.Tensor, rates: Sequence[float]) -> float:
-        """Take one step per rate in a plain loop; evolution counts all but the last. Returns the summed loss.
+    def _take_in_python(self, total: _Loss, samples: torch.Tensor, rates: Sequence[float]) -> None:
+        """Take one step per rate in a plain loop; evolution counts all but the last. Losses go to `total`.
 
         The gradients of the last step stay, for rules that read them.
         """
         model, optimizer, classes = self.model, self.optimizer, self._train[1]
+        unchecked = self.settings.non_finite == "raise"  # the losses tell at the end, and the device never waits
         batches = samples.split(self.settings.batch_size)
         losses: list[torch.Tensor] = []
         for rate, batch in zip(rates, batches, strict=True):
             if losses:
-                if self.evolution is not None:
-                    self.evolution.step()
+                self._evolve()
                 optimizer.zero_grad()
             for group in optimizer.param_groups:
                 group["lr"] = rate
             scores = model(self._inputs(batch))
             loss = nn.functional.cross_entropy(scores, classes.index_select(0, batch))
             loss.backward()
-            optimizer.step()
+            if unchecked:
+                optimizer.step()
+            else:
+                self._finite.step(loss)
             losses.append(loss.detach())
         sizes = torch.tensor([len(batch) for batch in batches], dtype=torch.float64)
-        return float((torch.stack(losses).double().cpu() * sizes).sum())
+        found = torch.stack(losses).double().cpu()
+        whole = torch.isfinite(found)
+        if not whole.all():
+            self._refuse(float(found[~whole][0]))
+        self._finite.require_values()
+        total.add(float((found * sizes)[whole].sum()), int(sizes[whole].sum()))
 
-    def _finite(self, loss: float) -> float:
-        if not math.isfinite(loss):
-            raise SparseCoreError(
-                f"Expected a finite loss in epoch {self.epoch + 1}. Got {loss}. Lower the learning rate."
+    def _evolve(self) -> None:
+        """Count a step and update the links if it is time, unless what the update reads is not finite."""
+        if self.evolution is None:
+            return
+        try:
+            self.evolution.step()
+        except NonFiniteError as error:
+            if self.settings.non_finite == "raise":
+                raise
+            _log.warning("left out an update of the links: %s", error)
+
+    def _refuse(self, loss: float) -> None:
+        if self.settings.non_finite == "raise":
+            raise NonFiniteError(
+                f"Expected a finite loss and values in epoch {self.epoch + 1}. Got {loss}. "
+                "Lower the learning rate, or set non_finite to 'skip' or 'clip'."
             )
-        return loss
+
+    def _mean(self, total: _Loss) -> float:
+        if not total.samples:
+            raise NonFiniteError(
+                f"Expected a finite loss in epoch {self.epoch + 1}. Got none. Lower the learning rate."
+            )
+        return total.sum / total.samples
+
+    def _tell_measured(self, train_loss: float, measured: Mapping[str, Any]) -> None:
+        told = {"epoch": self.epoch + 1, "train_loss": train_loss}
+        told |= {name: measured[name] for name in ("test_accuracy", "valid_accuracy")}
+        for witness in self._witnesses:
+            witness.on_measured(self, told)
 
     def _measure(self) -> dict[str, Any]:
         measured: dict[str, Any] = {
@@ -365,7 +355,7 @@ class Trainer:
         if not expected <= state.keys():
             raise CheckpointError(f"Expected a training state with {sorted(expected)}. Got {sorted(state, key=str)}.")
         mine = dataclasses.asdict(self.settings)
-        if state["settings"] != mine:
+        if {"non_finite": "raise", **state["settings"]} != mine:  # which was not written down before it was an option
             raise CheckpointError(f"Expected a training state with settings {mine}. Got {state['settings']}.")
         if (state["evolution"] is None) != (self.evolution is None):
             raise CheckpointError("Expected evolution state exactly if the model is sparse. Got the other.")
@@ -378,6 +368,17 @@ class Trainer:
             self.evolution.load_state_dict(state["evolution"])
         self.records = [EpochRecord.from_dict(record) for record in state["records"]]
         torch.set_rng_state(state["torch_rng"])
+
+
+class _Loss:
+    """Sum of finite losses and the samples they are of."""
+
+    def __init__(self) -> None:
+        self.sum, self.samples = 0.0, 0
+
+    def add(self, loss: float, samples: int) -> None:
+        self.sum += loss
+        self.samples += samples
 
 
 class _Seconds:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +17,7 @@ from sparsecore.errors import CheckpointError, ConfigError, check_count
 from sparsecore.evolution.apply import apply_edit, fresh_values, momentum_of
 from sparsecore.evolution.companion import Companion
 from sparsecore.evolution.device_update import apply_on_device, runtime_for
+from sparsecore.evolution.finite import require_finite
 from sparsecore.evolution.history import History
 from sparsecore.evolution.on_device import DevicePlan, DeviceView, plan_on_device
 from sparsecore.evolution.percolation import activity
@@ -32,6 +35,23 @@ _log = logging.getLogger("sparsecore.evolution")
 
 #: Plans an update in place of `Evolution.plan`, and returns what that returns.
 Planner = Callable[["Evolution"], tuple[Sequence[LayerPlan | DevicePlan], float]]
+
+
+class _Lock(contextlib.AbstractContextManager["_Lock", None]):
+    """Held by one thread at a time, which may take it again; a copy of it is a free one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> _Lock:
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Lock, ()
 
 
 class _LayerState:
@@ -125,6 +145,7 @@ class Evolution:
         self._step, self._updates, self._last_update_s = 0, 0, 0.0
         self._memory = rule.amount.start if rule is not None else 0.0
         self._planner: Planner | None = None
+        self._lock = _Lock()
         if rule is not None and rule.companion is not None:
             self._accompany(rule.companion)
         self._listen_if_needed()
@@ -142,12 +163,13 @@ class Evolution:
             Whether the links were updated.
         """
         self._count(1)
-        if not self._due(self._step):
+        due = self._due(self._step)
+        try:
+            if due:
+                self.update()
+        finally:
             self._listen_if_needed()
-            return False
-        self.update()
-        self._listen_if_needed()
-        return True
+        return due
 
     def advance(self, steps: int) -> None:
         """Count training steps that lie before the next update, as a loop that takes many at once does.
@@ -201,16 +223,37 @@ class Evolution:
         ------
         SignalError
             If the rule reads a gradient that is not there; nothing has changed then.
+        NonFiniteError
+            If values, or gradients that the rule reads, are NaN or infinite; nothing has changed then.
         """
         if self.rule is None:
             return []
-        started = time.perf_counter()
-        plans, self._memory = self.plan() if self._planner is None else self._planner(self)
-        for index, (state, layer) in enumerate(zip(self._states, plans, strict=True)):
-            self._apply(state, layer, index, self.rule)
-        self._updates += 1
-        self._last_update_s = time.perf_counter() - started
+        with self._lock:
+            started = time.perf_counter()
+            plans, self._memory = self.plan() if self._planner is None else self._planner(self)
+            for index, (state, layer) in enumerate(zip(self._states, plans, strict=True)):
+                self._apply(state, layer, index, self.rule)
+            self._updates += 1
+            self._last_update_s = time.perf_counter() - started
         return plans
+
+    def hold(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which no other thread updates the links; an update waits until it is left.
+
+        A thread that evaluates the model while another trains it needs this around its forward passes: without it, it
+        may meet the new links of a layer with the old values. Optimizer steps do not wait, so that a pass may read
+        values of two of them.
+
+        Examples
+        --------
+        >>> from sparsecore.models import MLP
+        >>> model = MLP(4, (8,), 2, density=0.5, seed=0)
+        >>> evolution = Evolution(model, torch.optim.SGD(model.parameters(), lr=0.1), None, every=10)
+        >>> with evolution.hold(), torch.no_grad():
+        ...     model(torch.zeros(3, 4)).shape
+        torch.Size([3, 2])
+        """
+        return self._lock
 
     def plan(self, *, on_host: bool = False) -> tuple[Sequence[LayerPlan | DevicePlan], float]:
         """Plan the update that `update` would take now, changing nothing.
@@ -234,9 +277,13 @@ class Evolution:
         runtime = None if on_host else runtime_for([state.layer for state in self._states], self.rule)
         if runtime is None:
             views = [[state.view(self.rule, self._optimizer) for state in chain] for chain in self._chains]
+            for view in (view for chain in views for view in chain):
+                require_finite(view, self.rule)
             plan = plan_model(views, self.rule, self._step, seeds, self._memory, joints)
             return [layer for chain in plan.chains for layer in chain], plan.memory
         there = [[state.view_on_device(self.rule) for state in chain] for chain in self._chains]
+        for view_there in (view for chain in there for view in chain):
+            require_finite(view_there, self.rule)
         return plan_on_device(runtime, there, self.rule, self._step, seeds, joints), self._memory
 
     def plan_by(self, planner: Planner) -> None:

@@ -18,7 +18,7 @@ import torch
 from sparsecore.errors import CheckpointError, check_count
 from sparsecore.io.tree import pack, unpack
 
-__all__ = ["FORMAT_VERSION", "load", "save"]
+__all__ = ["FORMAT_VERSION", "load", "save", "tidy"]
 
 #: Raised when a file of an older sparsecore can no longer be read as it stands.
 FORMAT_VERSION = 1
@@ -54,12 +54,12 @@ def save(path: str | os.PathLike[str], state: Mapping[Any, Any], *, keep: int = 
     """
     target = Path(path)
     check_count("keep", keep, "how many checkpoint files stay on disk", low=1)
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"Expected a mapping as the state. Got {type(state).__name__}. Give it names in a dict.")
     tree, tensors = pack(dict(state))
     body = json.dumps(tree, separators=(",", ":"))
     header = {"format_version": FORMAT_VERSION, "digest": _digest(body, tensors), "tree": body}
-    # A folder of its own, because safetensors writes through a file of a random name. Ours has the same name each time,
-    # so what a killed process left is removed by the next one.
-    workplace = target.with_name(f".{target.name}.tmp")
+    workplace = _workplace(target)
     try:
         try:
             _clear(workplace)
@@ -76,8 +76,13 @@ def save(path: str | os.PathLike[str], state: Mapping[Any, Any], *, keep: int = 
             _sync_folder(target.parent)
         finally:
             _clear(workplace)
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"Expected to write {target}. Got: {error}. Check folder and free space.") from error
+
+
+def tidy(path: str | os.PathLike[str]) -> None:
+    """Remove what a process that was killed while it wrote `path` has left beside it; `save` does so too."""
+    _clear(_workplace(Path(path)))
 
 
 def load(path: str | os.PathLike[str]) -> dict[Any, Any]:
@@ -106,7 +111,11 @@ def load(path: str | os.PathLike[str]) -> dict[Any, Any]:
         raise CheckpointError(
             f"Expected the content of {target} to match its checksum. Got damaged data. Use an earlier checkpoint."
         )
-    state = unpack(json.loads(header["tree"]), tensors)
+    try:
+        tree = json.loads(header["tree"])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"Expected a readable tree in {target}. Got a damaged one ({error}).") from error
+    state = unpack(tree, tensors)
     if not isinstance(state, dict):
         raise CheckpointError(f"Expected a dict in {target}. Got {type(state).__name__}.")
     return state
@@ -120,7 +129,7 @@ def _header(target: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         header = json.loads(metadata[_KEY])
         version = header["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"Expected a readable header in {target}. Got a damaged one ({error}).") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -140,6 +149,14 @@ def _digest(body: str, tensors: Mapping[str, torch.Tensor]) -> str:
         if tensor.numel():
             state.update(tensor.reshape(-1).view(torch.uint8).numpy().view(np.uint8).data)
     return state.hexdigest()
+
+
+def _workplace(target: Path) -> Path:
+    """Return the folder in which a file is written; its name is the same each time.
+
+    A folder, because safetensors writes through a file of a random name: what a killed process left is found again.
+    """
+    return target.with_name(f".{target.name}.tmp")
 
 
 def _clear(folder: Path) -> None:

@@ -1,17 +1,19 @@
-"""The folder of one training run: configuration, metrics, checkpoint, topologies before and after, summary."""
+"""The folder of one training run: configuration, metrics, checkpoints, topologies before and after, summary."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sparsecore.engine.records import EpochRecord, Summary
 from sparsecore.engine.trainer import Trainer
-from sparsecore.errors import CheckpointError, ConfigError
+from sparsecore.errors import CheckpointError, ConfigError, UnknownNameError, check_count
 from sparsecore.io import checkpoint
 from sparsecore.nn import sparse_layers
 from sparsecore.storage import Topology
@@ -19,7 +21,10 @@ from sparsecore.storage import Topology
 __all__ = ["RunFolder"]
 
 _CONFIG, _METRICS, _SUMMARY = "config.json", "metrics.jsonl", "summary.json"
-_CHECKPOINT = "checkpoint.safetensors"
+_CHECKPOINT, _BEST = "checkpoint.safetensors", "best.safetensors"
+
+#: What the best model can be chosen by: the field of an epoch's record, and 1 if more is better, else -1.
+_METRIC_SIGNS = {"valid_accuracy": 1, "test_accuracy": 1, "train_loss": -1}
 
 
 class RunFolder:
@@ -31,22 +36,37 @@ class RunFolder:
         The folder, made by `create` or by an earlier run.
     keep : int
         Checkpoints to keep, see `sparsecore.io.save`.
+    best : str, optional
+        Metric by which the best model is kept too: ``"valid_accuracy"``, ``"train_loss"``, or ``"test_accuracy"``,
+        which flatters because the test set chooses. ``best.safetensors`` holds the model as it was measured, before the
+        update that may have followed; it is replaced by a better one alone, whatever `keep` says.
 
     Raises
     ------
     CheckpointError
         If the folder is not that of a run.
+    ConfigError
+        If there is no such metric.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, keep: int = 1) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, keep: int = 1, best: str | None = None) -> None:
         self.path = Path(path)
-        self.keep = keep
+        self.keep = check_count("keep", keep, "how many checkpoint files stay on disk", low=1)
+        if best is not None and best not in _METRIC_SIGNS:
+            raise UnknownNameError("metric", best, _METRIC_SIGNS)
+        self._metric, self._best = best, -math.inf
         if not (self.path / _CONFIG).is_file():
             raise CheckpointError(f"Expected a run folder with {_CONFIG} at {self.path}. Got none.")
 
     @classmethod
     def create(
-        cls, path: str | os.PathLike[str], config: Mapping[str, Any], *, force: bool = False, keep: int = 1
+        cls,
+        path: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        *,
+        force: bool = False,
+        keep: int = 1,
+        best: str | None = None,
     ) -> RunFolder:
         """Make the folder of a new run and write its configuration.
 
@@ -60,6 +80,8 @@ class RunFolder:
             Replace a run that is already there.
         keep : int
             Checkpoints to keep.
+        best : str, optional
+            Metric by which the best model is kept.
 
         Raises
         ------
@@ -80,12 +102,17 @@ class RunFolder:
         except OSError as error:
             raise ConfigError(f"Expected a folder that can be made. Got {folder}: {error.strerror}.") from error
         _write_json(folder / _CONFIG, config)
-        return cls(folder, keep=keep)
+        return cls(folder, keep=keep, best=best)
 
     @property
     def checkpoint_path(self) -> Path:
         """The file a run is resumed from."""
         return self.path / _CHECKPOINT
+
+    @property
+    def best_path(self) -> Path:
+        """The file of the best model."""
+        return self.path / _BEST
 
     def config(self) -> dict[str, Any]:
         """Return the configuration."""
@@ -113,6 +140,10 @@ class RunFolder:
         """Return the training state of the last checkpoint."""
         return checkpoint.load(self.checkpoint_path)
 
+    def best(self) -> dict[Any, Any]:
+        """Return ``metric``, its ``value``, the ``epoch`` and the state of the ``model`` that was best so far."""
+        return checkpoint.load(self.best_path)
+
     def topologies(self, when: str) -> dict[str, Topology]:
         """Return the topology of every sparse layer ``"before"`` or ``"after"`` training; empty for a dense model."""
         path = self._topology_path(when)
@@ -120,17 +151,34 @@ class RunFolder:
         return {name: Topology(part["shape"], part["col_ptr"], part["rows"]) for name, part in stored.items()}
 
     def on_start(self, trainer: Trainer) -> None:
-        """Make the metrics agree with the trainer; note the topologies when nothing is trained yet."""
+        """Remove what a killed process left, make the metrics agree with the trainer, note the first topologies.
+
+        Raises
+        ------
+        ConfigError
+            If the best model is wanted by held-out accuracy and nothing is held out, or was kept by another metric.
+        """
+        self._tidy()
+        self._recall_best(trainer)
         # A process killed between checkpoint and metrics leaves a line too few or, after a restored file, too many.
         text = "".join(_line(record) for record in trainer.records)
         _write_text(self.path / _METRICS, text)
         if trainer.epoch == 0:
             self._save_topologies("before", trainer)
 
+    def on_measured(self, trainer: Trainer, measured: Mapping[str, float | None]) -> None:
+        """Write the model if it is the best so far."""
+        value = None if self._metric is None else measured[self._metric]
+        if self._metric is None or value is None or _METRIC_SIGNS[self._metric] * value <= self._best:
+            return
+        found = {"metric": self._metric, "value": value, "epoch": measured["epoch"]}
+        checkpoint.save(self.best_path, {**found, "model": dict(trainer.model.state_dict())})
+        self._best = _METRIC_SIGNS[self._metric] * value
+
     def on_epoch(self, trainer: Trainer, record: EpochRecord) -> None:
         """Write the checkpoint, then the metrics of the epoch."""
         checkpoint.save(self.checkpoint_path, trainer.state_dict(), keep=self.keep)
-        with open(self.path / _METRICS, "a", encoding="utf-8") as file:
+        with _writing(self.path / _METRICS), open(self.path / _METRICS, "a", encoding="utf-8") as file:
             file.write(_line(record))
 
     def on_end(self, trainer: Trainer, summary: Summary) -> None:
@@ -141,6 +189,28 @@ class RunFolder:
     def write_summary(self, summary: Summary) -> None:
         """Write the summary."""
         _write_json(self.path / _SUMMARY, summary.as_dict())
+
+    def _tidy(self) -> None:
+        for path in (self.checkpoint_path, self.best_path, *map(self._topology_path, ("before", "after"))):
+            checkpoint.tidy(path)
+        for name in (_CONFIG, _METRICS, _SUMMARY):
+            _temporary(self.path / name).unlink(missing_ok=True)
+
+    def _recall_best(self, trainer: Trainer) -> None:
+        """Find out how good the best model so far is, which an earlier process may have written."""
+        if self._metric is None:
+            return
+        if self._metric == "valid_accuracy" and not trainer.has_valid_data:
+            raise ConfigError("Expected held-out samples to choose the best model by. Got none. Set some apart.")
+        self._best = -math.inf
+        if trainer.epoch and self.best_path.is_file():
+            known = self.best()
+            value = known.get("value")
+            if known.get("metric") != self._metric or not isinstance(value, float):
+                raise ConfigError(
+                    f"Expected the metric {known.get('metric')!r} of {self.best_path}. Got {self._metric!r}."
+                )
+            self._best = _METRIC_SIGNS[self._metric] * value
 
     def _topology_path(self, when: str) -> Path:
         return self.path / f"topology_{when}.safetensors"
@@ -171,6 +241,22 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary = _temporary(path)
+    with _writing(path):
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"Expected to write {path}. Got: {error}. Check folder and free space.") from error

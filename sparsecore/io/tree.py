@@ -33,10 +33,15 @@ def pack(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     Raises
     ------
     CheckpointError
-        If a leaf is of another type; the message names its place.
+        If a leaf is of another type; the message names its place. If it is nested too deep.
     """
     tensors: dict[str, torch.Tensor] = {}
-    return _pack(state, "", tensors), tensors
+    try:
+        return _pack(state, "", tensors), tensors
+    except RecursionError as error:
+        raise CheckpointError(
+            "Expected a state of at most some hundred levels. Got a deeper one, or a circle."
+        ) from error
 
 
 def unpack(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
@@ -45,20 +50,31 @@ def unpack(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
     Raises
     ------
     CheckpointError
-        If the tree names a tensor that is not there.
+        If the tree is not one that `pack` gives, or names a tensor that is not there.
     """
+    try:
+        return _unpack(tree, tensors)
+    except CheckpointError:
+        raise
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"Expected a state as sparsecore writes it. Got something else ({error}).") from error
+
+
+def _unpack(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(tree, list):
-        return [unpack(item, tensors) for item in tree]
+        return [_unpack(item, tensors) for item in tree]
     if not isinstance(tree, dict):
         return tree
     ((tag, content),) = tree.items()
     if tag == _DICT:
-        return {unpack(key, tensors): unpack(value, tensors) for key, value in content}
+        return {_unpack(key, tensors): _unpack(value, tensors) for key, value in content}
     if tag == _TUPLE:
-        return tuple(unpack(item, tensors) for item in content)
+        return tuple(_unpack(item, tensors) for item in content)
     if tag == _FLOAT:
         return float(content)
-    if content not in tensors:
+    if tag not in (_TENSOR, _ARRAY):
+        raise CheckpointError(f"Expected a dict, tuple, float, tensor or array in the checkpoint. Got {tag!r}.")
+    if not isinstance(content, str) or content not in tensors:
         raise CheckpointError(f"Expected a tensor called {content!r} in the checkpoint. Got none.")
     return tensors[content].numpy() if tag == _ARRAY else tensors[content]
 

@@ -9,7 +9,14 @@ from sparsecore.kernels.backend import (
     register_finder,
     use,
 )
-from sparsecore.kernels.cpu import NumbaBackend, get_num_threads, set_num_threads
+from sparsecore.kernels.cpu import (
+    NumbaBackend,
+    deterministic,
+    get_num_threads,
+    is_deterministic,
+    set_deterministic,
+    set_num_threads,
+)
 from sparsecore.kernels.gpu import CudaBackend, find_backend, find_runtime
 from sparsecore.kernels.reference import ReferenceBackend
 from sparsecore.kernels.torch_native import TorchBackend
@@ -28,11 +35,14 @@ __all__ = [
     "TorchBackend",
     "available",
     "choose",
+    "deterministic",
     "find_backend",
     "find_runtime",
     "get_num_threads",
+    "is_deterministic",
     "register_backend",
     "register_finder",
+    "set_deterministic",
     "set_num_threads",
     "use",
 ]

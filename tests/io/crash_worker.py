@@ -30,7 +30,7 @@ def trainer():
 
 def train(path):
     """Start the run, or go on with it."""
-    run, folder = trainer(), RunFolder(path, keep=2)
+    run, folder = trainer(), RunFolder(path, keep=2, best="train_loss")
     if folder.checkpoint_path.exists():
         run.load_state_dict(folder.state())
     run.run([folder])

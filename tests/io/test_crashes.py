@@ -43,10 +43,15 @@ def learned(state):
 def assert_whole(path):
     """Fail unless every checkpoint loads and at most one unfinished file lies about; return the epochs done."""
     checkpoint = path / "checkpoint.safetensors"
-    for kept in path.glob("checkpoint*.safetensors"):
+    for kept in path.glob("*.safetensors"):
         load(kept)
-    assert len(list(path.glob(".*"))) <= 3  # one name for each of: checkpoint, metrics, topology
-    return len(load(checkpoint)["records"]) if checkpoint.exists() else 0
+    assert len(list(path.glob(".*"))) <= 4  # one name for each of: checkpoint, best, metrics, topology
+    records = load(checkpoint)["records"] if checkpoint.exists() else []
+    if records:  # the best model is never worse than the best epoch that can be resumed from
+        best = load(path / "best.safetensors")
+        assert best["value"] <= min(record["train_loss"] for record in records)
+        assert best["epoch"] <= len(records) + 1
+    return len(records)
 
 
 def survive(tmp_path, kills):
@@ -57,7 +62,8 @@ def survive(tmp_path, kills):
     started = time.perf_counter()
     crash_worker.train(whole)
     length = time.perf_counter() - started
-    expected, finished, done, epochs = learned(RunFolder(whole).state()), 0, 0, 0
+    expected, best = learned(RunFolder(whole).state()), RunFolder(whole).best()
+    finished, done, epochs = 0, 0, 0
     path = RunFolder.create(tmp_path / "run", {}).path
     while done < kills or finished == 0:
         child = fork.Process(target=crash_worker.train, args=(path,))
@@ -72,6 +78,7 @@ def survive(tmp_path, kills):
         else:
             assert child.exitcode == 0
             assert same(learned(RunFolder(path).state()), expected)
+            assert same(RunFolder(path).best(), best)
             assert not list(path.glob(".*"))
             finished, epochs = finished + 1, 0
             shutil.rmtree(path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from sparsecore.engine import EpochRecord, Settings, Summary, Trainer
-from sparsecore.errors import CheckpointError, ConfigError
+from sparsecore.errors import CheckpointError, ConfigError, UnknownNameError
 from sparsecore.evolution import SET
 from sparsecore.io import RunFolder
 from sparsecore.models.data import ImageData
@@ -17,14 +18,15 @@ from sparsecore.nn import sparse_layers
 from sparsecore.schedules import Constant
 
 
-def trainer() -> Trainer:
+def trainer(*, held_out: bool = False, epochs: int = 4) -> Trainer:
     draw = np.random.default_rng(0)
     x, y = draw.standard_normal((40, 8)).astype(np.float32), np.arange(40) % 2
     model = MLP(8, (12, 12), 2, density=0.3, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     evolution = SET(model, optimizer, every=3, zeta=0.3)
-    data = ImageData("noise", x, y, x, y, 2, (0.0,), (1.0,))
-    return Trainer(model, optimizer, data, Settings(epochs=4, batch_size=10), lr=Constant(0.1), evolution=evolution)
+    data = ImageData("noise", x, y, x, y, 2, (0.0,), (1.0,), *((x[:15], y[:15]) if held_out else (None, None)))
+    settings = Settings(epochs=epochs, batch_size=10)
+    return Trainer(model, optimizer, data, settings, lr=Constant(0.1), evolution=evolution)
 
 
 class StopError(Exception):
@@ -119,3 +121,104 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json"):
         folder.config()
+
+
+class Measured:
+    """Remembers every model as it was measured."""
+
+    def __init__(self) -> None:
+        self.models: list[dict[str, torch.Tensor]] = []
+
+    def on_start(self, trainer: Trainer) -> None: ...
+
+    def on_measured(self, trainer: Trainer, measured: object) -> None:
+        self.models.append({name: part.clone() for name, part in trainer.model.state_dict().items()})
+
+    def on_epoch(self, trainer: Trainer, record: EpochRecord) -> None: ...
+
+    def on_end(self, trainer: Trainer, summary: Summary) -> None: ...
+
+
+def place_of_best(metric: str, records: list[EpochRecord]) -> int:
+    values = [getattr(record, metric) for record in records]
+    return values.index(min(values) if metric == "train_loss" else max(values))
+
+
+@pytest.mark.parametrize("metric", ["valid_accuracy", "test_accuracy", "train_loss"])
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_best_model_stays_as_it_was_measured(tmp_path: Path, metric: str, keep: int) -> None:
+    folder, seen = RunFolder.create(tmp_path / "run", {}, keep=keep, best=metric), Measured()
+    run = trainer(held_out=True, epochs=9)
+    run.run([seen, folder])
+    place, best = place_of_best(metric, run.records), folder.best()
+    assert (best["metric"], best["epoch"]) == (metric, place + 1)
+    assert best["value"] == getattr(run.records[place], metric)
+    assert all(torch.equal(best["model"][name], part) for name, part in seen.models[place].items())
+    copy = trainer(held_out=True)
+    copy.model.load_state_dict(best["model"])
+    if metric == "valid_accuracy":
+        assert copy._measure()["valid_accuracy"] == best["value"]
+    assert len(list(folder.path.glob("checkpoint*.safetensors"))) == keep
+
+
+def test_a_resumed_run_keeps_the_best_of_both_its_parts(tmp_path: Path) -> None:
+    whole = RunFolder.create(tmp_path / "whole", {}, best="train_loss")
+    trainer(epochs=9).run([whole])
+    for cut in (1, 4, 8):
+        path = tmp_path / f"cut {cut}"
+        trainer(epochs=9).run([RunFolder.create(path, {}, best="train_loss")], until=cut)
+        second, folder = trainer(epochs=9), RunFolder(path, best="train_loss")
+        second.load_state_dict(folder.state())
+        second.run([folder])
+        assert folder.best_path.read_bytes() == whole.best_path.read_bytes()
+
+
+def test_a_folder_without_a_metric_keeps_no_best_model(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", {})
+    trainer().run([folder])
+    assert not folder.best_path.exists()
+    with pytest.raises(CheckpointError, match="no such file"):
+        folder.best()
+
+
+def test_metrics_that_cannot_choose_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'valid_accuracy'"):
+        RunFolder.create(tmp_path / "a", {}, best="valid_acuracy")
+    with pytest.raises(ConfigError, match="held-out samples"):
+        trainer().run([RunFolder.create(tmp_path / "b", {}, best="valid_accuracy")])
+    trainer().run([RunFolder.create(tmp_path / "c", {}, best="train_loss")], until=2)
+    second, folder = trainer(), RunFolder(tmp_path / "c", best="test_accuracy")
+    second.load_state_dict(folder.state())
+    with pytest.raises(ConfigError, match="Expected the metric 'train_loss'"):
+        second.run([folder])
+
+
+def test_what_a_killed_process_left_is_removed_when_a_run_goes_on(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", {}, best="train_loss")
+    trainer().run([folder])
+    for name in ("checkpoint.safetensors", "best.safetensors", "topology_after.safetensors"):
+        (folder.path / f".{name}.tmp").mkdir()
+        (folder.path / f".{name}.tmp" / name).write_bytes(b"half")
+    for name in ("metrics.jsonl", "summary.json", "config.json"):
+        (folder.path / f".{name}.tmp").write_text("half")
+    second = trainer()
+    second.load_state_dict(folder.state())
+    second.run([folder])
+    assert not list(folder.path.glob(".*"))
+
+
+def test_text_that_cannot_be_written_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", {"n": 1})
+    summary = trainer().run([folder])
+    before = folder.summary()
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    for owner, name in ((Path, "write_text"), (os, "replace")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, name, full)
+            with pytest.raises(CheckpointError, match="No space left"):
+                folder.write_summary(summary)
+        assert folder.summary() == before
+        assert not list(folder.path.glob(".*"))

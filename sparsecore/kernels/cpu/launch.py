@@ -15,7 +15,7 @@ from sparsecore.kernels.backend import Layer
 from sparsecore.kernels.cpu import chain as columns
 from sparsecore.kernels.cpu.chain import PUSH_LANES, backward_stage, forward_stage
 from sparsecore.kernels.cpu.plan import Plan, plan_batch
-from sparsecore.kernels.cpu.threads import get_num_threads
+from sparsecore.kernels.cpu.threads import get_num_threads, most_parts
 from sparsecore.storage import Topology
 
 __all__ = ["Launch", "backward_tables", "forward_tables", "index_bytes", "launch_for", "plan_for"]
@@ -202,6 +202,7 @@ def launch_for(x: torch.Tensor, layers: Sequence[Layer]) -> Launch:
         *x.shape,
         x.dtype,
         get_num_threads(),
+        most_parts(),
         *[(id(la.topology) if la.topology is not None else la.values.shape, la.relu) for la in layers],
     )
     anchor = layers[0].topology
@@ -225,7 +226,7 @@ def _new_launch(x: torch.Tensor, layers: Sequence[Layer]) -> Launch:
 
 
 def plan_for(batch: int, forms: Sequence[Form], dtype: torch.dtype) -> Plan:
-    """Return the cut of a batch through a chain, among as many threads as its work is worth."""
+    """Return the cut of a batch through a chain, into as many parts as its work is worth."""
     work = batch * sum(n_out * n_in if t is None else t.n_links for n_out, n_in, t, _ in forms)
-    n_parts = max(1, min(get_num_threads(), work // WORK_PER_THREAD))
+    n_parts = max(1, min(most_parts(), work // WORK_PER_THREAD))
     return plan_batch(batch, (forms[0][1], *(n_out for n_out, _, _, _ in forms)), n_parts, dtype)

@@ -6,9 +6,10 @@ children start a fresh pool, and concurrent callers queue up.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from queue import SimpleQueue
 
@@ -16,9 +17,21 @@ import torch
 
 from sparsecore.errors import check_count
 
-__all__ = ["get_num_threads", "run_parts", "run_split", "set_num_threads"]
+__all__ = [
+    "deterministic",
+    "get_num_threads",
+    "is_deterministic",
+    "most_parts",
+    "run_parts",
+    "run_split",
+    "set_deterministic",
+    "set_num_threads",
+]
 
 Part = Callable[[], None]
+
+#: Parts of a batch in the deterministic mode: as many threads have work, and each part but one has sums of its own.
+FIXED_PARTS = 8
 
 
 class _Pool:
@@ -57,6 +70,7 @@ class _Pool:
 _lock = threading.Lock()
 _pool: _Pool | None = None
 _wanted: int | None = None
+_fixed = False
 
 
 def get_num_threads() -> int:
@@ -68,6 +82,52 @@ def set_num_threads(n: int | None) -> None:
     """Set the number of threads of the link kernels; ``None`` follows ``torch.get_num_threads()`` again."""
     global _wanted
     _wanted = None if n is None else check_count("n", n, "the number of kernel threads", low=1)
+
+
+def set_deterministic(on: bool) -> None:
+    """Compute the same bits on any number of threads from now on, or stop doing so; for all threads of this process.
+
+    The order in which floats are added up depends on how a batch is cut into parts. As a rule there is one part for
+    every thread; in this mode their number follows from the batch and the links alone, at most `FIXED_PARTS`. More
+    threads than that have no work. Batches of up to 64 samples are never cut: their bits are the same in either mode.
+
+    Parameters
+    ----------
+    on : bool
+        Whether the mode is on.
+    """
+    global _fixed
+    _fixed = bool(on)
+
+
+def is_deterministic() -> bool:
+    """Tell whether the same bits are computed on any number of threads."""
+    return _fixed
+
+
+@contextlib.contextmanager
+def deterministic(on: bool = True) -> Iterator[None]:
+    """Compute the same bits on any number of threads inside a ``with`` block, see `set_deterministic`.
+
+    Examples
+    --------
+    >>> with deterministic():
+    ...     is_deterministic()
+    True
+    >>> is_deterministic()
+    False
+    """
+    before = _fixed
+    set_deterministic(on)
+    try:
+        yield
+    finally:
+        set_deterministic(before)
+
+
+def most_parts() -> int:
+    """Return the most parts that a batch may be cut into."""
+    return FIXED_PARTS if _fixed else get_num_threads()
 
 
 def run_parts(parts: list[Part]) -> None:
