@@ -12,10 +12,11 @@ from sparsecore.errors import ConfigError, SignalError
 from sparsecore.kernels.cpu.rng import salted
 from sparsecore.kernels.gpu.lists import DeviceLists
 from sparsecore.kernels.gpu.runtime import Runtime
-from sparsecore.kernels.gpu.sample import fill_uniformly, sample_by_nodes, sample_by_paths, sample_uniformly
+from sparsecore.kernels.gpu.sample import fill_uniformly, sample_by_nodes, sample_uniformly
+from sparsecore.kernels.gpu.sample_paths import sample_around_links, sample_by_paths
 from sparsecore.kernels.gpu.select import Smallest, list_sums, smallest, soft_keys, to_forty_bits
 from sparsecore.kernels.gpu.stream import score_tiles
-from sparsecore.predictors import CH2L3n, CH3L3n, CH3L3p, Gradient, Predictor, Random
+from sparsecore.predictors import CNL3, RAL3, CH2L3n, CH2L3p, CH3L3n, CH3L3p, Gradient, Predictor, Random
 from sparsecore.predictors.three_paths import ThreePaths
 from sparsecore.removal import (
     Magnitude,
@@ -186,17 +187,18 @@ def grow(
 
 def _sampled(runtime: Runtime, predictor: Predictor, lists: DeviceLists, n: int, seed: int) -> torch.Tensor:
     """Return what a predictor's sampler draws within its budget; nothing if there is none."""
+    per_link = getattr(predictor, "proposals_per_link", 0)
+    budget = per_link * n + 1024 if per_link and n else 0
     if isinstance(predictor, CH2L3n | CH3L3n):
-        budget = _budget(predictor.proposals_per_link, n)
         overlaps = isinstance(predictor, CH2L3n)
         return sample_by_nodes(runtime, lists, n, seed, overlaps=overlaps, budget=budget)
-    if isinstance(predictor, CH3L3p):
-        return sample_by_paths(runtime, lists, n, seed, budget=_budget(predictor.proposals_per_link, n))
+    if isinstance(predictor, CH2L3p | CH3L3p):
+        overlaps = isinstance(predictor, CH2L3p)
+        return sample_by_paths(runtime, lists, n, seed, overlaps=overlaps, budget=budget)
+    if isinstance(predictor, CNL3 | RAL3):
+        by_degree = isinstance(predictor, RAL3)
+        return sample_around_links(runtime, lists, n, seed, by_degree=by_degree, budget=budget)
     return torch.empty(0, dtype=torch.int64, device=lists.device)
-
-
-def _budget(per_link: int, n: int) -> int:
-    return per_link * n + 1024 if per_link and n else 0
 
 
 def _stream(

@@ -51,8 +51,9 @@ class Layer(NamedTuple):
 class Backend(Protocol):
     """Forward and backward of a chain of layers, sparse ones and dense ones.
 
-    ``dtypes`` are those in which it takes and keeps activations; others are converted to float32. ``forward`` returns outputs and whatever ``backward`` needs; ``backward`` returns the input gradient (``None`` when
-    not wanted) and one ``(grad_values, grad_bias)`` pair per layer.
+    ``dtypes`` are those in which it takes and keeps activations; others are converted to float32. ``forward`` returns
+    outputs and whatever ``backward`` needs; ``backward`` returns the input gradient (``None`` when not wanted) and one
+    ``(grad_values, grad_bias)`` pair per layer.
     """
 
     name: str

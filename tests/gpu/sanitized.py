@@ -14,7 +14,8 @@ from strategies import random_topology
 from sparsecore.kernels.gpu.host import HostRuntime
 from sparsecore.kernels.gpu.lists import lists_of
 from sparsecore.kernels.gpu.products import accumulator, gate_and_sum, sddmm, spmm, spmm_t
-from sparsecore.kernels.gpu.sample import sample_by_nodes, sample_by_paths, sample_uniformly
+from sparsecore.kernels.gpu.sample import sample_by_nodes, sample_uniformly
+from sparsecore.kernels.gpu.sample_paths import sample_around_links, sample_by_paths
 from sparsecore.kernels.gpu.select import list_sums, soft_keys
 from sparsecore.kernels.gpu.stream import score_tiles
 
@@ -39,9 +40,10 @@ def links(runtime):
     for n_out, n_in, density in ((30, 100, 0.05), (20, 70, 0.4), (1, 9, 0.5), (9, 1, 0.5), (5, 5, 0.9)):
         lists = lists_of(random_topology(n_out, n_in, density), HOST)
         n = n_out * n_in // 4
-        for overlaps in (False, True):
-            sample_by_nodes(runtime, lists, n, 1, overlaps=overlaps, budget=16 * n)
-        sample_by_paths(runtime, lists, n, 1, budget=16 * n)
+        for option in (False, True):
+            sample_by_nodes(runtime, lists, n, 1, overlaps=option, budget=16 * n)
+            sample_by_paths(runtime, lists, n, 1, overlaps=option, budget=16 * n)
+            sample_around_links(runtime, lists, n, 1, by_degree=option, budget=16 * n)
         sample_uniformly(runtime, lists, n, 1)
         for rule, by_paths in ((2, False), (31, False), (3, True), (0, True)):
             list(score_tiles(runtime, lists, rule, by_paths=by_paths, tile=300))

@@ -18,17 +18,17 @@ from sparsecore.kernels.gpu.remap import DeviceEdit
 from sparsecore.kernels.gpu.sample import (
     fill_uniformly,
     sample_by_nodes,
-    sample_by_paths,
     sample_uniformly,
     successive,
 )
+from sparsecore.kernels.gpu.sample_paths import _bounds, sample_around_links, sample_by_paths
 from sparsecore.kernels.gpu.select import Smallest, list_bits, list_sums, smallest, soft_keys, to_forty_bits
 from sparsecore.kernels.gpu.stream import score_tiles
 from sparsecore.predictors.draws import successive as successive_on_cpu
 from sparsecore.selection import Soft, subrank
 from sparsecore.storage import Topology, TopologyEdit
 
-#: Chance of a false alarm of one law on a fresh seed; there are 23, so of any below 0.03%.
+#: Chance of a false alarm of one law on a fresh seed; there are 47, so of any below 0.05%.
 ALARM = 1e-5
 BASE = secrets.randbits(60) if os.environ.get("SPARSECORE_FRESH_SEEDS") else 30_000
 LAYERS = {
@@ -48,13 +48,20 @@ def place(request):
 @pytest.fixture(params=["lists", "bitsets"])
 def form(request, monkeypatch):
     if request.param == "lists":
-        monkeypatch.setattr("sparsecore.kernels.gpu.sample._bits", lambda runtime, lists: (None, None))
+        for module in ("sample", "sample_paths"):
+            monkeypatch.setattr(f"sparsecore.kernels.gpu.{module}.node_bits", lambda runtime, lists: (None, None))
 
 
 def draw_many(runtime, lists, name, n, seed):
     """Return `n` independent draws of one link."""
-    kinds = {"ch2_l3n": (sample_by_nodes, {"overlaps": True}), "ch3_l3n": (sample_by_nodes, {"overlaps": False})}
-    sampler, options = kinds.get(name, (sample_by_paths, {}))
+    sampler, options = {
+        "ch2_l3n": (sample_by_nodes, {"overlaps": True}),
+        "ch3_l3n": (sample_by_nodes, {"overlaps": False}),
+        "ch2_l3p": (sample_by_paths, {"overlaps": True}),
+        "ch3_l3p": (sample_by_paths, {"overlaps": False}),
+        "cn_l3": (sample_around_links, {"by_degree": False}),
+        "ra_l3": (sample_around_links, {"by_degree": True}),
+    }[name]
     return torch.cat([sampler(runtime, lists, 1, seed + k, budget=PLENTY, **options) for k in range(n)])
 
 
@@ -68,7 +75,8 @@ def proposals(runtime, lists, name, n, seed, monkeypatch):
         caught.append(found)
         return found
 
-    monkeypatch.setattr("sparsecore.kernels.gpu.sample.successive", catch)
+    for module in ("sample", "sample_paths"):
+        monkeypatch.setattr(f"sparsecore.kernels.gpu.{module}.successive", catch)
     if name == "random":
         sample_uniformly(runtime, lists, 1, seed)
     else:
@@ -85,7 +93,7 @@ def exact(name, topology):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("name", ["ch2_l3n", "ch3_l3n", "ch3_l3p"])
+@pytest.mark.parametrize("name", ["ch2_l3n", "ch3_l3n", "ch2_l3p", "ch3_l3p", "cn_l3", "ra_l3"])
 def test_proposals_follow_the_scores(place, form, name, layer, monkeypatch):
     runtime, device = place
     ids, scores = exact(name, LAYERS[layer])
@@ -151,7 +159,23 @@ def test_a_budget_ends_the_sampler():
     assert sample_by_nodes(runtime, lists, 50, 5, overlaps=True, budget=0).numel() == 0
     empty = lists_of(random_topology(20, 20, 0.0), device)
     assert sample_by_nodes(runtime, empty, 5, 5, overlaps=True, budget=99).numel() == 0
-    assert sample_by_paths(runtime, empty, 5, 5, budget=99).numel() == 0
+    assert sample_by_paths(runtime, empty, 5, 5, overlaps=True, budget=99).numel() == 0
+    assert sample_around_links(runtime, empty, 5, 5, by_degree=True, budget=99).numel() == 0
+
+
+@pytest.mark.parametrize("counters", [16, 7, 2**13])
+def test_largest_overlaps_are_those_of_the_lists(place, counters, monkeypatch):
+    runtime, device = place
+    monkeypatch.setattr("sparsecore.kernels.gpu.sample_paths._COUNTERS", counters)
+    for topology in (random_topology(13, 40, 0.2), random_topology(60, 9, 0.4), random_topology(3, 3, 0.0)):
+        dense = topology.to_dense().astype(int)
+        expected = []
+        for side in (dense, dense.T):
+            shared = side @ side.T
+            np.fill_diagonal(shared, 0)
+            expected.append(shared.max(1))
+        for got, right in zip(_bounds(runtime, lists_of(topology, device), dense=False), expected, strict=True):
+            assert np.array_equal(got.cpu().numpy(), right)
 
 
 def test_successive_draws_are_those_of_the_cpu_for_the_same_proposals():

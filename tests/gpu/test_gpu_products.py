@@ -123,7 +123,10 @@ def test_training_in_bfloat16_keeps_activations_of_16_bits(place, autocast):
     values = (torch.randn(topology.n_links, device=device) / 3).requires_grad_()
     x = torch.randn(48, 30, device=device, dtype=torch.float32 if autocast else torch.bfloat16, requires_grad=True)
     kept = []
-    with kernels.use("under test"), torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+    with (
+        kernels.use("under test"),
+        torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t),
+    ):
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             y = sparse_chain(x, [Layer(topology, values, None, True)])
         y.float().square().sum().backward()

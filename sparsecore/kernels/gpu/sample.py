@@ -13,7 +13,7 @@ from sparsecore.kernels.gpu.remap import merged_keys
 from sparsecore.kernels.gpu.runtime import Runtime
 from sparsecore.kernels.gpu.select import list_bits, smallest, soft_keys, spread
 
-__all__ = ["fill_uniformly", "sample_by_nodes", "sample_by_paths", "sample_uniformly", "successive"]
+__all__ = ["fill_uniformly", "node_bits", "sample_by_nodes", "sample_uniformly", "successive"]
 
 #: Most proposals made at a time: 32 MiB of link ids.
 ROUND = 2**22
@@ -113,7 +113,7 @@ def sample_by_nodes(
     if n == 0 or budget == 0 or sum(mass) == 0.0:
         return torch.empty(0, dtype=torch.int64, device=lists.device)
     limits = (np.cumsum(mass) / np.sum(mass)).tolist()
-    (n_out, n_in), bits = lists.shape, _bits(runtime, lists)
+    (n_out, n_in), bits = lists.shape, node_bits(runtime, lists)
 
     def propose(start: int, found: torch.Tensor) -> None:
         runtime.launch(
@@ -141,7 +141,7 @@ def _sides(lists: DeviceLists) -> tuple[_Side, _Side]:
     return sides[0], sides[1]
 
 
-def _bits(runtime: Runtime, lists: DeviceLists) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+def node_bits(runtime: Runtime, lists: DeviceLists) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Return the lists of both sides as bitsets, where these take no more memory than the lists."""
     n_out, n_in = lists.shape
     found = []
@@ -152,33 +152,6 @@ def _bits(runtime: Runtime, lists: DeviceLists) -> tuple[torch.Tensor | None, to
         small = 8 * n * ((n_far + 63) // 64) <= 4 * lists.n_links
         found.append(list_bits(runtime, ptr, near, n_far, 0, n) if small else None)
     return found[0], found[1]
-
-
-def sample_by_paths(runtime: Runtime, lists: DeviceLists, n: int, seed: int, *, budget: int) -> torch.Tensor:
-    """Return up to `n` missing links by successive sampling in proportion to CH3-L3p; as `sample_by_nodes`.
-
-    The law is that of `sparsecore.predictors.CH3L3p.sample`.
-    """
-    degrees = lists.out_degrees, lists.in_degrees
-    nodes = [torch.arange(d.numel(), dtype=torch.int32, device=lists.device) for d in degrees]
-    out_nodes, in_nodes = nodes[0].repeat_interleave(degrees[0], output_size=lists.n_links), lists.cols
-    walks = []
-    for far, degree in ((lists.row_cols, degrees[1]), (lists.rows, degrees[0])):
-        of_link = degree.index_select(0, far)
-        walks.append(torch.cumsum(torch.where(of_link > 1, of_link, 0), 0))
-    mass = [int(total) for total in torch.stack([walk[-1] for walk in walks]).tolist()] if lists.n_links else [0]
-    if n == 0 or budget == 0 or sum(mass) == 0:
-        return torch.empty(0, dtype=torch.int64, device=lists.device)
-    (n_out, n_in), bits = lists.shape, _bits(runtime, lists)
-
-    def propose(start: int, found: torch.Tensor) -> None:
-        runtime.launch(
-            "walks", "propose_by_paths", *spread(found.numel()),
-            n_out, n_in, lists.n_links, lists.row_ptr, lists.row_cols, lists.col_ptr, lists.rows, *bits,
-            *walks, out_nodes, in_nodes, mass[0] / sum(mass), np.uint64(seed), start, found.numel(), found,
-        )  # fmt: skip
-
-    return successive(propose, n, budget, lists.device)
 
 
 def sample_uniformly(runtime: Runtime, lists: DeviceLists, n: int, seed: int) -> torch.Tensor:

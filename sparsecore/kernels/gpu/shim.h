@@ -190,3 +190,13 @@ template <typename T> static T atomicOr(T *at, T bits) {
     *at |= bits;
     return old;
 }
+template <typename T> static T atomicAdd(T *at, T more) {
+    T old = *at;
+    *at += more;
+    return old;
+}
+template <typename T> static T atomicMax(T *at, T other) {
+    T old = *at;
+    *at = old > other ? old : other;
+    return old;
+}

@@ -135,18 +135,25 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-// A path i - m - j - a with density 1/sqrt(free of j * free of m), as i and a; see sparsecore.kernels.cpu.propose.
-__device__ i64 path(const Side &s, const Side &other, const i64 *walks, const int *nodes, i64 n_links, u64 state, i64 &i) {
+// A path i - m - j - a with density sqrt(weight of j * weight of m), as i and a; a node weighs 1 / free, or, where the
+// most it can share (`bounds`) are given, (1 + common) / free; see sparsecore.kernels.cpu.propose.
+__device__ i64 path(const Side &s, const Side &other, const i64 *walks, const int *nodes, const i64 *bounds, i64 n_links,
+                    u64 state, i64 &i) {
     i64 link = draw(walks, n_links, state);
     i64 j = nodes[link], m = s.near[link];
     state = next_state(state);
     i = s.far[s.far_ptr[m] + below(state, s.far_ptr[m + 1] - s.far_ptr[m])];
     if (i == j) return -1;
-    i64 free_of_j = s.ptr[j + 1] - s.ptr[j] - common_below(s, i, j, s.m, false);
+    i64 of_j = common_below(s, i, j, s.m, false), free_of_j = s.ptr[j + 1] - s.ptr[j] - of_j;
     if (free_of_j == 0) return -1;
+    if (bounds) {
+        state = next_state(state);
+        if (uniform(state) * (1.0 + (double)bounds[j]) >= 1.0 + (double)of_j) return -1;
+    }
     i64 a = missing_neighbour(s, i, j, state);
-    i64 free_of_m = other.ptr[m + 1] - other.ptr[m] - common_below(other, a, m, other.m, false);
+    i64 of_m = common_below(other, a, m, other.m, false), free_of_m = other.ptr[m + 1] - other.ptr[m] - of_m;
     double x = 1.0 / (double)free_of_j, y = 1.0 / (double)free_of_m;
+    if (bounds) x *= 1.0 + (double)of_j, y *= 1.0 + (double)of_m;
     state = next_state(state);
     return uniform(state) * (x + y) >= 2.0 * sqrt(x * y) ? -1 : a;
 }
@@ -154,17 +161,62 @@ __device__ i64 path(const Side &s, const Side &other, const i64 *walks, const in
 extern "C" __global__ void __launch_bounds__(256)
     propose_by_paths(i64 n_out, i64 n_in, i64 n_links, const i64 *row_ptr, const int *row_cols, const i64 *col_ptr,
                      const int *rows, const u64 *out_bits, const u64 *in_bits, const i64 *out_walks,
-                     const i64 *in_walks, const int *out_nodes, const int *in_nodes, double out_share, u64 seed,
-                     i64 start, i64 n, i64 *found) {
+                     const i64 *in_walks, const int *out_nodes, const int *in_nodes, const i64 *out_bounds,
+                     const i64 *in_bounds, double out_share, u64 seed, i64 start, i64 n, i64 *found) {
     Side outs = {row_ptr, row_cols, col_ptr, rows, out_bits, n_out, n_in, (n_in + 63) >> 6};
     Side ins = {col_ptr, rows, row_ptr, row_cols, in_bits, n_in, n_out, (n_out + 63) >> 6};
     for (i64 t = thread_index(); t < n; t += n_threads()) {
         u64 state = next_state(stream(seed, start + t));
         bool of_outs = uniform(state) < out_share;
-        i64 i, end = of_outs ? path(outs, ins, out_walks, out_nodes, n_links, state, i)
-                             : path(ins, outs, in_walks, in_nodes, n_links, state, i);
+        i64 i, end = of_outs ? path(outs, ins, out_walks, out_nodes, out_bounds, n_links, state, i)
+                             : path(ins, outs, in_walks, in_nodes, in_bounds, n_links, state, i);
         found[t] = end < 0 ? -1 : of_outs ? i * n_in + end : end * n_in + i;
     }
+}
+
+// A path u - z1 - z2 - v with the weight of its middle link alone: a link z2 - z1 with its place among the output-major
+// ones in proportion to `walks`, then a uniform neighbour of either end.
+extern "C" __global__ void __launch_bounds__(256)
+    propose_around_links(i64 n_in, i64 n_links, const i64 *row_ptr, const int *row_cols, const i64 *col_ptr,
+                         const int *rows, const i64 *walks, const int *nodes, u64 seed, i64 start, i64 n, i64 *found) {
+    for (i64 t = thread_index(); t < n; t += n_threads()) {
+        u64 state = stream(seed, start + t);
+        i64 link = draw(walks, n_links, state), z2 = nodes[link], z1 = row_cols[link];
+        state = next_state(state);
+        i64 u = rows[col_ptr[z1] + below(state, col_ptr[z1 + 1] - col_ptr[z1])];
+        state = next_state(state);
+        i64 v = row_cols[row_ptr[z2] + below(state, row_ptr[z2 + 1] - row_ptr[z2])];
+        bool open = u != z2 && v != z1 && !in_list(row_cols, row_ptr[u], row_ptr[u + 1], v);
+        found[t] = open ? u * n_in + v : -1;
+    }
+}
+
+// The most neighbours that node j shares with another of its side, a block per node. `height` counters at a time.
+extern "C" __global__ void __launch_bounds__(256)
+    largest_overlaps(i64 n, const i64 *ptr, const int *near, const i64 *far_ptr, const int *far, i64 height,
+                     i64 *largest) {
+    __shared__ int top;
+    DYNAMIC_SHARED(shared);
+    int *counts = reinterpret_cast<int *>(shared);
+    int lane = threadIdx.x & (WARP - 1), warp = threadIdx.x / WARP, n_warps = blockDim.x / WARP, mine = 0;
+    i64 j = blockIdx.x;
+    if (threadIdx.x == 0) top = 0;
+    for (i64 from = 0; from < n; from += height) {
+        for (i64 k = threadIdx.x; k < height; k += blockDim.x) counts[k] = 0;
+        __syncthreads();
+        for (i64 p = ptr[j] + warp; p < ptr[j + 1]; p += n_warps) {
+            i64 m = near[p];
+            for (i64 q = far_ptr[m] + lane; q < far_ptr[m + 1]; q += WARP) {
+                i64 at = far[q] - from;
+                if (far[q] != j && at >= 0 && at < height) atomicAdd(counts + at, 1);
+            }
+        }
+        __syncthreads();
+        for (i64 k = threadIdx.x; k < height; k += blockDim.x) mine = counts[k] > mine ? counts[k] : mine;
+    }
+    atomicMax(&top, mine);
+    __syncthreads();
+    if (threadIdx.x == 0) largest[j] = top;
 }
 
 // Every missing link alike.
