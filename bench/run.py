@@ -66,6 +66,7 @@ def run_suite(
     budget = what.seconds if seconds is None else seconds
     results = Results(folder / f"{name}.json", name, about, budget, again=again)
     settings = what.settings()
+    spent, measured = 0.0, 0
     for index, setting in enumerate(settings, 1):
         started = time.perf_counter()
         row = results.kept(setting)
@@ -73,7 +74,10 @@ def run_suite(
         if row is None:
             row = {"setting": setting, **what.measure(setting, budget)}
         results.add(row)
+        spent, measured = spent + time.perf_counter() - started, measured + (not kept)
         took = "kept" if kept else f"{time.perf_counter() - started:.1f} s"
+        if measured and index < len(settings):
+            took += f", at most {spent / measured * (len(settings) - index):.0f} s left"
         _say(f"{name} {index}/{len(settings)}: {_words(setting)}: {took}")
         for status in filter(is_wrong, statuses(row)):
             _say(f"  {status}")

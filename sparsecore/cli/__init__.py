@@ -1,10 +1,13 @@
-"""The command line: train, resume, inspect, export, methods, demo, doctor."""
+"""The command line: plan, train, resume, inspect, export, bench, methods, demo, doctor."""
 
 from __future__ import annotations
 
 import sys
 
 __all__ = ["main"]
+
+#: Exit status when something that was given cannot be used; `sparsecore.cli.output.NO` is that of a plain no.
+WRONG = 2
 
 
 def main() -> None:
@@ -15,6 +18,6 @@ def main() -> None:
 
     try:
         app()
-    except SparseCoreError as error:
+    except (SparseCoreError, PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         errors.print(f"error: {' '.join(str(error).split())}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+        sys.exit(WRONG)

@@ -16,10 +16,14 @@ from sparsecore.cli import rule as parts
 from sparsecore.cli.bench import bench
 from sparsecore.cli.export import export
 from sparsecore.cli.measures import show_measures
+from sparsecore.cli.names import completes
+from sparsecore.cli.output import command
+from sparsecore.cli.plan import plan
 from sparsecore.cli.plots import plot_runs
-from sparsecore.cli.progress import RunProgress
+from sparsecore.cli.progress import RunProgress, Steps
+from sparsecore.cli.report import report
 from sparsecore.cli.screen import console, percent
-from sparsecore.cli.tables import pairs_table, part_table, summary_table, topology_table
+from sparsecore.cli.tables import layer_figures, pairs_table, part_table, summary_table, topology_table
 from sparsecore.errors import ConfigError
 from sparsecore.evolution import methods as method_registry
 from sparsecore.evolution import redistribution as redistributions
@@ -32,7 +36,6 @@ app = typer.Typer(
     name="sparsecore",
     help="Dynamic sparse training on lists of links: nothing of the size of a dense layer is ever made.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -61,7 +64,6 @@ def _top(
     """Hold the options that come before a command."""
 
 
-@app.command()
 def train(
     out: Out,
     data: Annotated[
@@ -71,7 +73,11 @@ def train(
         Path | None, typer.Option(help="Folder with the data, in torchvision's layout or plain. Not for mnist_5k.")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="A name of `sparsecore methods`, with options as in deepr:l1=0.001, or dense.")
+        str,
+        typer.Option(
+            help="A name of `sparsecore methods`, with options as in deepr:l1=0.001, or dense.",
+            autocompletion=completes(method_registry, "dense"),
+        ),
     ] = "chts",
     density: Annotated[float, typer.Option(help="Fraction of links of every hidden layer.")] = 0.01,
     density_start: Annotated[
@@ -82,7 +88,11 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of links, values, order of samples and updates.")] = 0,
     hidden: Annotated[str, typer.Option(help="Sizes of the hidden layers.")] = "1568,1568,1568",
     topology: Annotated[
-        str, typer.Option(help="Generator of the first links; auto: that of the method's paper.")
+        str,
+        typer.Option(
+            help="Generator of the first links; auto: that of the method's paper.",
+            autocompletion=completes(generators.registry, "auto"),
+        ),
     ] = "auto",
     init: Annotated[str, typer.Option(help="Scheme of the first values: swi or kaiming.")] = "swi",
     lr: Annotated[float, typer.Option(help="Learning rate at the first step.")] = 0.025,
@@ -98,10 +108,21 @@ def train(
     ] = "auto",
     every: Annotated[int | None, typer.Option(help="Steps between updates; one epoch when missing.")] = None,
     removal_rule: Annotated[
-        str | None, typer.Option("--removal", help="Removal in place of the method's own.", show_default=False)
+        str | None,
+        typer.Option(
+            "--removal",
+            help="Removal in place of the method's own.",
+            show_default=False,
+            autocompletion=completes(removal.registry),
+        ),
     ] = None,
     predictor: Annotated[
-        str | None, typer.Option(help="Link predictor in place of the method's own.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Link predictor in place of the method's own.",
+            show_default=False,
+            autocompletion=completes(predictors.registry),
+        ),
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Published settings of a task: mlp, translation or llama.", show_default=False)
@@ -120,7 +141,7 @@ def train(
     threads: Annotated[int | None, typer.Option(help="Threads; all processors when missing.")] = None,
     keep: Keep = 1,
     force: Force = False,
-) -> None:
+) -> dict[str, Any]:
     """Train an MLP on images and write RUN/config.json, metrics.jsonl, checkpoint, topologies and summary.json."""
     recipes = _recipes()
     config = recipes.ImageRun(
@@ -169,69 +190,69 @@ def train(
         progress.note("compiling kernels (the first time on a machine takes longest)")
         recipes.warm_up(config)
         summary = recipes.run(config, samples, folder=folder, events=[progress])
-    _show_summary(folder, summary.as_dict())
+    return _show_summary(folder, summary.as_dict())
 
 
-@app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="Folder of an interrupted run.", show_default=False)],
     data_dir: Annotated[Path | None, typer.Option(help="Folder with the data, if it has moved.")] = None,
     keep: Keep = 1,
-) -> None:
+) -> dict[str, Any]:
     """Go on with an interrupted run after its last checkpoint: same losses, same links as without the break."""
     recipes = _recipes()
     folder = RunFolder(run, keep=keep)
     done = folder.summary()
     if done is not None:
         console.print(f"{run} has ended already.")
-        _show_summary(folder, done)
-        return
+        return _show_summary(folder, done)
     config = recipes.read_config(folder)
     samples = recipes.load_data(config, data_dir)
     with RunProgress(console) as progress:
         recipes.warm_up(config)
         summary = recipes.resume(folder, samples, events=[progress])
-    _show_summary(folder, summary.as_dict())
+    return _show_summary(folder, summary.as_dict())
 
 
-@app.command()
 def inspect(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
     plots: Annotated[bool, typer.Option("--plots", help="Write PNG pictures to RUN/plots.")] = False,
     measures: Annotated[
         bool, typer.Option("--measures", help="Measure the network: communities, distances, degrees, ...; seconds.")
     ] = False,
-) -> None:
+) -> dict[str, Any]:
     """Show configuration, layers, last epoch and summary of a run."""
     folder = RunFolder(run)
-    console.print(pairs_table(_recipes().read_config(folder).as_dict(), f"{run}: configuration"))
+    config = _recipes().read_config(folder).as_dict()
+    console.print(pairs_table(config, f"{run}: configuration"))
     records, after = folder.metrics(), folder.topologies("after")
     before = folder.topologies("before")
+    found: dict[str, Any] = {"run": run, "config": config, "ended": folder.summary() is not None}
     for when, layers in (("before", before), ("after", after)):
+        found[when] = {name: layer_figures(topology) for name, topology in layers.items()}
         if layers:
             console.print(topology_table(layers, f"layers {when} training"))
     if records:
-        console.print(pairs_table(records[-1].as_dict(), f"epoch {records[-1].epoch}"))
+        found["epoch"] = records[-1].as_dict()
+        console.print(pairs_table(found["epoch"], f"epoch {records[-1].epoch}"))
     done = folder.summary()
     if done is None:
         console.print(f"The run has not ended. Go on with: sparsecore resume {run}", markup=False)
     else:
-        _show_summary(folder, done)
+        found["summary"] = _show_summary(folder, done)
     if measures:
-        show_measures(folder)
+        found["measures"] = show_measures(folder)
     if plots:
         if not records:
             raise ConfigError(f"Expected at least one finished epoch for pictures of {run}. Got none.")
-        for path in plot_runs(folder.path / "plots", {run.name: records}, {run.name: before}, {run.name: after}):
+        with Steps("drawing", 1):
+            paths = plot_runs(folder.path / "plots", {run.name: records}, {run.name: before}, {run.name: after})
+        found["plots"] = paths
+        for path in paths:
             console.print(f"wrote {path}", markup=False)
+    return found
 
 
-app.command()(export)
-app.command()(bench)
-
-
-@app.command()
-def methods() -> None:
+def methods() -> dict[str, Any]:
     """List methods and the parts they are made of, one line each, and what falling densities cost."""
     kinds: dict[str, Iterable[Entry]] = {
         "method": method_registry,
@@ -245,15 +266,18 @@ def methods() -> None:
         "schedule": schedules.registry,
     }
     console.print(part_table(kinds))
-    costs = ", ".join(f"{name} {percent(cost, 1)}" for name, cost in _recipes().planned_costs().items())
+    planned = _recipes().planned_costs()
+    costs = ", ".join(f"{name} {percent(cost, 1)}" for name, cost in planned.items())
     console.print(
         "Mean density over training, the cost of the links over dense cost, of methods that change it, from 50% to 1% "
         f"(mest: from 1% to 1%): {costs}; of all others 1% at 1%.",
         markup=False,
     )
+    fields = ("name", "summary", "equation", "paper")
+    parts = {kind: [{field: getattr(entry, field) for field in fields} for entry in kinds[kind]] for kind in kinds}
+    return {"parts": parts, "mean_density": planned}
 
 
-@app.command()
 def demo(
     out: Out = Path("runs/demo"),
     epochs: Annotated[
@@ -261,15 +285,20 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     force: Force = False,
-) -> None:
+) -> dict[str, Any]:
     """Train dense, static, SET and CHTs networks (1% of the links) on 5,000 real images, with nothing to download."""
-    demo_runs.run_demo(out, epochs=epochs, seed=seed, force=force)
+    return demo_runs.run_demo(out, epochs=epochs, seed=seed, force=force)
 
 
-@app.command()
-def doctor() -> None:
-    """Show versions, threads, vector width and backends, and why a GPU is or is not used."""
-    console.print(pairs_table(checks.findings(), "this machine"))
+def doctor() -> dict[str, Any]:
+    """Show versions, threads, vectors, backends, memory, why a GPU is or is not used, and conflicts (1: there are)."""
+    found, conflicts = checks.findings(), checks.conflicts()
+    console.print(pairs_table(found, "this machine"))
+    for conflict in conflicts:
+        console.print(f"conflict: {conflict}", markup=False, style="yellow", soft_wrap=True)
+    if not conflicts:
+        console.print("No known conflicts.")
+    return {"found": found, "conflicts": conflicts, "ok": not conflicts}
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -279,7 +308,7 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise ConfigError(f"Expected hidden as numbers separated by commas, e.g. 512,512. Got {text!r}.") from None
 
 
-def _show_summary(folder: RunFolder, summary: dict[str, Any]) -> None:
+def _show_summary(folder: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
     console.print(summary_table({folder.path.name: summary}, "summary"))
     chosen = summary["accuracy_at_best_valid"]
     console.print(
@@ -289,3 +318,8 @@ def _show_summary(folder: RunFolder, summary: dict[str, Any]) -> None:
         + f"; {summary['epochs']} epochs, {summary['updates']} updates. Files are in {folder.path}.",
         markup=False,
     )
+    return {"run": folder.path, **summary}
+
+
+for _function in (plan, train, resume, inspect, report, export, bench, methods, demo, doctor):
+    command(app, _function)

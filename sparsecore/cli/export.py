@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +30,7 @@ def export(
         float, typer.Option(help="Density above which --compact makes a layer dense: 1 never, 0 always.")
     ] = DENSE_ABOVE,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
-) -> None:
+) -> dict[str, Any]:
     """Write the model of the last checkpoint of a run as safetensors, scipy, torch or onnx (docs/export.md)."""
     if format not in FORMATS:
         raise UnknownNameError("format", format, FORMATS)
@@ -42,3 +42,4 @@ def export(
     if written.compaction is not None:
         console.print(str(written.compaction), markup=False)
     console.print(f"wrote {written.path} ({in_bytes(written.n_bytes)})", markup=False)
+    return {"path": written.path, "n_bytes": written.n_bytes, "compaction": str(written.compaction or "")}

@@ -5,12 +5,21 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
+from sparsecore.cli.screen import console as screen
 from sparsecore.cli.screen import percent
 from sparsecore.engine import EpochRecord, Summary, Trainer
 
-__all__ = ["RunProgress"]
+__all__ = ["RunProgress", "Steps"]
 
 _LINES = 10
 
@@ -32,8 +41,10 @@ class RunProgress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not console.is_terminal or console.quiet,
         )
         self._name, self._epochs, self._next_line = "", 0, 0
         self._task: TaskID | None = None
@@ -66,7 +77,11 @@ class RunProgress:
             self._bars.update(self._task, completed=record.epoch, state=state)
         if self._bars.disable and (record.epoch >= self._next_line or record.epoch == self._epochs):
             self._next_line = record.epoch + max(1, self._epochs // _LINES)
-            self.note(f"{self._name:<8} epoch {record.epoch}/{self._epochs}  {state}  {record.elapsed_s:.0f} s")
+            left = record.elapsed_s / record.epoch * (self._epochs - record.epoch)
+            self.note(
+                f"{self._name:<8} epoch {record.epoch}/{self._epochs}  {state}  {record.elapsed_s:.0f} s, "
+                f"{left:.0f} s left"
+            )
 
     def on_start(self, trainer: Trainer) -> None:
         """Begin a bar."""
@@ -78,3 +93,42 @@ class RunProgress:
 
     def on_end(self, trainer: Trainer, summary: Summary) -> None:
         """Leave the bar as it is."""
+
+
+class Steps:
+    """A bar with the time left over work of known parts; shown on a terminal alone, and gone when it ends.
+
+    Parameters
+    ----------
+    what : str
+        Shown before the bar.
+    total : int
+        Parts of the work.
+    """
+
+    def __init__(self, what: str, total: int) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=screen,
+            transient=True,
+            disable=not screen.is_terminal or screen.quiet,
+        )
+        self._task = self._bar.add_task(what, total=total)
+
+    def __enter__(self) -> Steps:
+        """Start drawing."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def done(self) -> None:
+        """Move on by one part."""
+        self._bar.advance(self._task)

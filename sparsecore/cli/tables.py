@@ -13,7 +13,7 @@ from sparsecore.cli.screen import in_bytes, percent
 from sparsecore.registry import Entry
 from sparsecore.storage import Topology
 
-__all__ = ["pairs_table", "part_table", "summary_table", "topology_table"]
+__all__ = ["layer_figures", "pairs_table", "part_table", "summary_table", "topology_table"]
 
 
 def summary_table(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Table:
@@ -58,18 +58,32 @@ def topology_table(layers: Mapping[str, Topology], title: str) -> Table:
     for head in ("shape", "links", "density", "linked inputs", "linked outputs", "largest in", "largest out"):
         table.add_column(head, justify="right")
     for name, topology in layers.items():
-        below, above = topology.in_degrees, topology.out_degrees
+        row = layer_figures(topology)
         table.add_row(
             name,
             f"{topology.n_out} x {topology.n_in}",
             f"{topology.n_links:,}",
             percent(topology.density, 3),
-            percent(float(np.mean(below > 0)), 1),
-            percent(float(np.mean(above > 0)), 1),
-            str(int(below.max(initial=0))),
-            str(int(above.max(initial=0))),
+            percent(row["linked_inputs"], 1),
+            percent(row["linked_outputs"], 1),
+            str(row["largest_in_degree"]),
+            str(row["largest_out_degree"]),
         )
     return table
+
+
+def layer_figures(topology: Topology) -> dict[str, Any]:
+    """Return sizes of a layer, shares of its neurons with links, and its largest degrees."""
+    below, above = topology.in_degrees, topology.out_degrees
+    return {
+        "shape": list(topology.shape),
+        "links": topology.n_links,
+        "density": topology.density,
+        "linked_inputs": float(np.mean(below > 0)),
+        "linked_outputs": float(np.mean(above > 0)),
+        "largest_in_degree": int(below.max(initial=0)),
+        "largest_out_degree": int(above.max(initial=0)),
+    }
 
 
 def part_table(parts: Mapping[str, Iterable[Entry]]) -> Table:
@@ -89,5 +103,5 @@ def pairs_table(pairs: Mapping[str, Any], title: str) -> Table:
     table.add_column("")
     table.add_column("")
     for name, value in pairs.items():
-        table.add_row(name, str(value))
+        table.add_row(escape(name), escape(str(value)))
     return table
