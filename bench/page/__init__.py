@@ -10,13 +10,15 @@ from sparsecore.bench.page.goals import goal_table
 from sparsecore.bench.page.kernels import crossover_section, kernels_section
 from sparsecore.bench.page.layers import evolution_section, memory_section
 from sparsecore.bench.page.machine import machine_line
+from sparsecore.bench.page.overview import draw_overview
 from sparsecore.bench.page.plots import draw_all
+from sparsecore.bench.page.quotes import write_quotes
 from sparsecore.bench.page.scaling import scaling_section
 from sparsecore.bench.page.step import step_section
 from sparsecore.bench.registry import DERIVED, SUITES
 from sparsecore.bench.store import read_rows
 
-__all__ = ["write_page"]
+__all__ = ["pages_with_quotes", "write_page"]
 
 _HEAD = """# Benchmarks
 
@@ -46,6 +48,7 @@ def write_page(results: Path, page: Path) -> None:
     abouts = {name: _about(results / f"{name}.json") for name, rows in found.items() if rows}
     pictures = page.parent / "images" / "benchmarks"
     drawn = draw_all(found, pictures) if abouts else {}
+    draw_overview(found, pictures / "overview.svg")
     links = {name: path.relative_to(page.parent).as_posix() for name, path in drawn.items()}
     parts = [_HEAD, goal_table(found)]
     for name, section in _SECTIONS.items():
@@ -56,6 +59,13 @@ def write_page(results: Path, page: Path) -> None:
             parts.append(machine_line(name, abouts[source], rows))
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n".join(parts))
+    write_quotes(results, pages_with_quotes(page.parent))
+
+
+def pages_with_quotes(docs: Path) -> list[Path]:
+    """Return the README beside a folder of pages and those of its pages that quote figures."""
+    pages = [docs.parent / "README.md", *sorted(docs.rglob("*.md"))]
+    return [page for page in pages if page.is_file() and "<!--q " in page.read_text(encoding="utf-8")]
 
 
 def _about(path: Path) -> dict[str, Any]:

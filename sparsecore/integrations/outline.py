@@ -56,7 +56,9 @@ def outline_pretrained(
 
     def build() -> Any:
         named = [getattr(transformers, name, None) for name in settings.architectures or ()]
-        return named[0](settings) if named and named[0] else transformers.AutoModelForCausalLM.from_config(settings)
+        if named and named[0]:
+            return named[0](settings)
+        return transformers.AutoModelForCausalLM.from_config(settings)  # type: ignore[no-untyped-call, unused-ignore]
 
     def run(model: Any) -> torch.Tensor:
         ids = torch.zeros(batch, tokens, dtype=torch.long)

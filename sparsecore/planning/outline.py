@@ -178,7 +178,7 @@ def _forwards(targets: Any, form: Any, rows: dict[int, int]) -> Iterator[None]:
             rows[id(layer)] = x.numel() // x.shape[-1]
             return form(layer, x)  # type: ignore[no-any-return]
 
-        layer.forward = forward  # type: ignore[method-assign]
+        layer.forward = forward  # type: ignore[method-assign, assignment]
 
     chosen = list(targets)
     for layer in chosen:
