@@ -1,19 +1,34 @@
-"""Command-line options made from the fields of a dataclass, so that a run is declared in one place."""
+"""Options of a run: declared as fields of a dataclass, given on the command line, taken by a method."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from sparsecore.errors import CheckpointError
+from sparsecore.evolution import methods
 
-__all__ = ["add_options", "from_options", "from_plain"]
+__all__ = ["DENSE", "accepted", "add_options", "from_options", "from_plain", "option"]
+
+#: The method of a network without missing links.
+DENSE = "dense"
 
 T = TypeVar("T")
 
 _KINDS: dict[str, Any] = {"int": int, "float": float, "str": str}
+
+
+def option(default: Any, about: str) -> Any:
+    """Return the field of a dataclass with a default and a line of help."""
+    return dataclasses.field(default=default, metadata={"help": about})
+
+
+def accepted(method: str) -> set[str]:
+    """Return the names of the options of a method; none for the dense network."""
+    return set() if method == DENSE else set(inspect.signature(methods.entry(method).factory).parameters)
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type[Any]) -> None:

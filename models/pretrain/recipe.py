@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from sparsecore import generators
 from sparsecore.errors import UnknownNameError, check_count, check_fraction, check_positive
 from sparsecore.evolution import methods
 from sparsecore.models.llama import SIZES
+from sparsecore.models.options import DENSE, accepted, option
 
-__all__ = ["DENSE", "LlamaRun", "accepted"]
-
-#: The method of a network without missing links.
-DENSE = "dense"
-
-
-def _option(default: Any, about: str) -> Any:
-    return field(default=default, metadata={"help": about})
+__all__ = ["LlamaRun"]
 
 
 @dataclass(frozen=True)
@@ -31,37 +23,37 @@ class LlamaRun:
         If an option is outside its range, or a name is unknown.
     """
 
-    size: str = _option("20m", f"of the model: {', '.join(SIZES)}")
-    method: str = _option("chts", "a name of `sparsecore methods`, or dense")
-    density: float = _option(0.1, "fraction of links, at the end under methods that bring it down")
-    density_start: float = _option(0.5, "density of the first links under methods that bring it down")
-    topology: str = _option("brf", "generator of the first links, with options as in brf:r=0.1")
-    zeta: float = _option(0.1, "fraction of links replaced per update")
-    every: int = _option(100, "steps between updates of the links")
-    steps: int = _option(10_000, "optimizer steps")
-    batch: int = _option(32, "sequences of one process and one backward pass")
-    accumulate: int = _option(1, "backward passes per step")
-    context: int = _option(256, "tokens of a sequence")
-    lr: float = _option(1e-3, "highest learning rate")
-    lr_end: float = _option(0.1, "last learning rate, as a share of the highest; a cosine between")
-    warmup: float = _option(0.1, "share of the steps in which the learning rate rises to the highest")
-    weight_decay: float = _option(0.0, "of AdamW")
-    clip: float = _option(1.0, "largest norm of the gradient; 0 leaves it as it is")
-    bf16: bool = _option(False, "compute in bfloat16 where it is safe (autocast)")
-    recompute: bool = _option(False, "compute activations again in the backward pass, in place of keeping them")
-    data: str = _option("techdocs", "techdocs, a folder of datasets.save_to_disk, or hf:NAME or hf:NAME:SUBSET")
-    data_dir: str | None = _option(None, "folder that holds text/techdocs.train.txt.xz; SPARSECORE_DATA when missing")
-    column: str = _option("text", "column of the text in a Hugging Face data set")
-    documents: int | None = _option(None, "most training documents; all when missing")
-    valid_documents: int = _option(1000, "documents held out where a data set has no validation part")
-    tokenizer: str = _option("bpe:8192", "tokenizer.json, a folder of a tokenizer, or bpe:SIZE, learned from the text")
-    valid_every: int = _option(500, "steps between evaluations")
-    valid_blocks: int | None = _option(None, "most sequences of an evaluation; all when missing")
-    save_every: int = _option(500, "steps between checkpoints")
-    report_to: str = _option("none", "tensorboard, wandb or none")
-    cpu: bool = _option(False, "stay on the CPU where there is a GPU")
-    threads: int | None = _option(None, "threads of torch and of the kernels; what they choose when missing")
-    seed: int = _option(0, "of weights, links and order")
+    size: str = option("20m", f"of the model: {', '.join(SIZES)}")
+    method: str = option("chts", "a name of `sparsecore methods`, or dense")
+    density: float = option(0.1, "fraction of links, at the end under methods that bring it down")
+    density_start: float = option(0.5, "density of the first links under methods that bring it down")
+    topology: str = option("brf", "generator of the first links, with options as in brf:r=0.1")
+    zeta: float = option(0.1, "fraction of links replaced per update")
+    every: int = option(100, "steps between updates of the links")
+    steps: int = option(10_000, "optimizer steps")
+    batch: int = option(32, "sequences of one process and one backward pass")
+    accumulate: int = option(1, "backward passes per step")
+    context: int = option(256, "tokens of a sequence")
+    lr: float = option(1e-3, "highest learning rate")
+    lr_end: float = option(0.1, "last learning rate, as a share of the highest; a cosine between")
+    warmup: float = option(0.1, "share of the steps in which the learning rate rises to the highest")
+    weight_decay: float = option(0.0, "of AdamW")
+    clip: float = option(1.0, "largest norm of the gradient; 0 leaves it as it is")
+    bf16: bool = option(False, "compute in bfloat16 where it is safe (autocast)")
+    recompute: bool = option(False, "compute activations again in the backward pass, in place of keeping them")
+    data: str = option("techdocs", "techdocs, a folder of datasets.save_to_disk, or hf:NAME or hf:NAME:SUBSET")
+    data_dir: str | None = option(None, "folder that holds text/techdocs.train.txt.xz; SPARSECORE_DATA when missing")
+    column: str = option("text", "column of the text in a Hugging Face data set")
+    documents: int | None = option(None, "most training documents; all when missing")
+    valid_documents: int = option(1000, "documents held out where a data set has no validation part")
+    tokenizer: str = option("bpe:8192", "tokenizer.json, a folder of a tokenizer, or bpe:SIZE, learned from the text")
+    valid_every: int = option(500, "steps between evaluations")
+    valid_blocks: int | None = option(None, "most sequences of an evaluation; all when missing")
+    save_every: int = option(500, "steps between checkpoints")
+    report_to: str = option("none", "tensorboard, wandb or none")
+    cpu: bool = option(False, "stay on the CPU where there is a GPU")
+    threads: int | None = option(None, "threads of torch and of the kernels; what they choose when missing")
+    seed: int = option(0, "of weights, links and order")
 
     def __post_init__(self) -> None:
         """Refuse options that cannot work."""
@@ -88,8 +80,3 @@ class LlamaRun:
     def first_density(self) -> float:
         """Density of the first links."""
         return self.density_start if "density" in accepted(self.method) else self.density
-
-
-def accepted(method: str) -> set[str]:
-    """Return the names of the options of a method; none for the dense network."""
-    return set() if method == DENSE else set(inspect.signature(methods.entry(method).factory).parameters)

@@ -19,9 +19,9 @@ from sparsecore.engine import PeakMemory
 from sparsecore.errors import CheckpointError, ConfigError
 from sparsecore.evolution import methods
 from sparsecore.models.llama import llama
-from sparsecore.models.options import from_plain
+from sparsecore.models.options import DENSE, accepted, from_plain
 from sparsecore.models.pretrain.corpus import documents
-from sparsecore.models.pretrain.recipe import DENSE, LlamaRun, accepted
+from sparsecore.models.pretrain.recipe import LlamaRun
 from sparsecore.models.pretrain.tokens import TokenBlocks, make_tokenizer, write_tokens
 
 __all__ = ["Prepared", "prepare", "read_run", "train"]

@@ -21,7 +21,7 @@ from sparsecore.io import load, save
 try:
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
     from transformers.trainer import TRAINER_STATE_NAME
-    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint
 except ImportError as error:
     raise ImportError("Expected the transformers library. Got none. Install sparsecore-engine[huggingface].") from error
 
@@ -159,11 +159,18 @@ class SparseTrainer(Trainer):  # type: ignore[misc, unused-ignore]
     one, as the library's Trainer does.
     """
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
         """Train as the library's Trainer; from a checkpoint of the last step, take up its state and be done."""
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = get_last_checkpoint(str(self.args.output_dir)) or True
         done = _finished(self.args, resume_from_checkpoint)
         if done is None:
-            return super().train(resume_from_checkpoint, **kwargs)
+            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
         self._load_from_checkpoint(str(resume_from_checkpoint))
         self.state = done
         self.create_optimizer()
