@@ -32,7 +32,8 @@ def products(runtime):
             for tiled in (False, True):
                 spmm(runtime, lists, values, x, values.new_ones(n_out), relu=True, tiled=tiled)
                 spmm_t(runtime, lists, values, grad, x, tiled=tiled)
-            sddmm(runtime, lists, grad, x)
+            for tensor in (False, True):
+                sddmm(runtime, lists, grad, x, tensor=tensor)
             gate_and_sum(runtime, grad, grad, sums=True)
 
 

@@ -67,6 +67,29 @@ def test_every_product_matches_the_dense_one(place, case, dtype):
     torch.testing.assert_close(sums.double(), gated.double().sum(1), **p.tolerance)
 
 
+@pytest.mark.parametrize(
+    "case", [(70, 130, 136, 0.3), (64, 64, 64, 0.05), (5, 200, 8, 0.5), (130, 3, 72, 0.2), (4, 3, 8, 0.0)]
+)
+def test_tensor_cores_give_the_gradient_of_every_link(place, case):
+    runtime, device = place
+    p = Problem(case, torch.bfloat16, device)
+    expected = (p.grad.double() @ p.x.double().t())[p.at[0], p.at[1]]
+    slopes = sddmm(runtime, p.lists, p.grad, p.x, tensor=True)
+    torch.testing.assert_close(slopes.double(), expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(slopes, sddmm(runtime, p.lists, p.grad, p.x, tensor=True))
+    torch.testing.assert_close(slopes, sddmm(runtime, p.lists, p.grad, p.x, tensor=False), rtol=1e-4, atol=1e-4)
+
+
+def test_a_fragment_in_the_wrong_place_is_noticed():
+    class Swapped(HostRuntime):
+        def text(self, file):
+            return super().text(file).replace("k + pair + 8), a[m][3]", "k + pair), a[m][3]")
+
+    p = Problem((64, 64, 64, 0.3), torch.bfloat16, torch.device("cpu"))
+    wrong = sddmm(Swapped(), p.lists, p.grad, p.x, tensor=True)
+    assert (wrong - sddmm(host_runtime(), p.lists, p.grad, p.x, tensor=True)).abs().max() > 1
+
+
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_tiles_and_rows_repeat_to_the_bit(place, dtype):
     runtime, device = place

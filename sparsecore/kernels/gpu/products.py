@@ -23,6 +23,12 @@ STAGED_BYTES = 9 * 1024
 #: the memory system, not from measurements; see docs/gpu.md.
 TILE_SAMPLES, TILE_LINKS = 64, 4.0
 
+#: As in tensor.cu; shared memory of two staged tiles, which the sums then fit into.
+TENSOR_SIDE, TENSOR_WARPS, TENSOR_BYTES = 64, 4, 2 * 64 * 72 * 2
+
+#: Lowest density at which tensor cores compute whole tiles of gradients to keep those of links; from the same model.
+TENSOR_DENSITY = 0.02
+
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
     """Return the type that sums over activations of `dtype` have, which values and biases come in.
@@ -118,7 +124,9 @@ def _product(
     return y
 
 
-def sddmm(runtime: Runtime, lists: DeviceLists, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def sddmm(
+    runtime: Runtime, lists: DeviceLists, grad: torch.Tensor, x: torch.Tensor, *, tensor: bool | None = None
+) -> torch.Tensor:
     """Return the gradient of the values, in the `accumulator` type, (n_links,).
 
     Parameters
@@ -131,9 +139,20 @@ def sddmm(runtime: Runtime, lists: DeviceLists, grad: torch.Tensor, x: torch.Ten
         Gradient of the outputs.
     x : Tensor, (n_in, batch)
         Inputs, of the same type.
+    tensor : bool, optional
+        Whether tensor cores compute it tile by tile, for bfloat16 and a multiple of 8 samples; chosen by shape and
+        density when missing.
     """
     batch = x.shape[1]
     grads = torch.empty(lists.n_links, dtype=accumulator(x.dtype), device=x.device)
+    n_out, n_in = lists.shape
+    if tensor is None:
+        tensor = batch >= TILE_SAMPLES and lists.n_links >= TENSOR_DENSITY * n_out * n_in
+    if tensor and x.dtype == torch.bfloat16 and batch % 8 == 0:
+        grid = -(-n_out // TENSOR_SIDE), min(-(-n_in // TENSOR_SIDE), GRID_LIMIT)
+        arguments = (n_out, n_in, lists.col_ptr, lists.rows, grad, x, batch, grads)
+        runtime.launch("tensor", "sddmm_tensor", grid, TENSOR_WARPS * WARP, *arguments, shared=TENSOR_BYTES)
+        return grads
     name, _ = _form(x.dtype, batch)
     grid = (-(-lists.n_links // (ROW_WARPS * GROUP)), 1)
     runtime.launch(

@@ -13,7 +13,7 @@ import torch
 __all__ = ["GRID_LIMIT", "SOURCES", "WARP", "CupyRuntime", "Runtime", "find_runtime", "source"]
 
 #: Every source and the kernels' common part, which is put before each.
-SOURCES = ("products", "walks", "scores", "select")
+SOURCES = ("products", "tensor", "walks", "scores", "select")
 COMMON = "common.cuh"
 
 #: Most blocks along the second axis of a grid.

@@ -76,8 +76,8 @@ def sample_around_links(
 ) -> torch.Tensor:
     """Return up to `n` missing links by successive sampling in proportion to CN-L3, or RA-L3 with `by_degree`.
 
-    The law is that of `sparsecore.predictors.RAL3.sample`; square roots are rounded to integers whose sum has at most 52
-    bits, so that it does not depend on the order of additions. Parameters are those of `sample_by_paths`.
+    The law is that of `sparsecore.predictors.RAL3.sample`; square roots are rounded to integers whose sum has at most
+    52 bits, so that it does not depend on the order of additions. Parameters are those of `sample_by_paths`.
     """
     nothing = torch.empty(0, dtype=torch.int64, device=lists.device)
     if n == 0 or budget == 0 or not lists.n_links:

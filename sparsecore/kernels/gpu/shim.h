@@ -185,6 +185,32 @@ static inline float __uint_as_float(unsigned bits) {
     memcpy(&x, &bits, 4);
     return x;
 }
+
+// Tensor cores: every lane hands in its parts of both matrices and adds up its own part of the product.
+#define TENSOR_CORES
+namespace shim {
+static unsigned fragments[1024][6];
+static float half_of(unsigned pair, int which) {
+    unsigned bits = (which ? pair >> 16 : pair & 0xffffu) << 16;
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+}  // namespace shim
+static void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    unsigned base = shim::current & ~31u, lane = shim::current & 31u;
+    memcpy(shim::fragments[shim::current], a, sizeof a);
+    memcpy(shim::fragments[shim::current] + 4, b, sizeof b);
+    shim::to_home(shim::AT_WARP);
+    for (int part = 0; part < 4; part++) {
+        unsigned row = lane / 4, col = lane % 4 * 2 + part % 2;
+        for (int k = 0; k < 16; k++) {
+            unsigned *of_a = shim::fragments[base + 4 * row + k % 8 / 2], *of_b = shim::fragments[base + 4 * col + k % 8 / 2];
+            c[part] += shim::half_of(of_a[part / 2 + k / 8 * 2], k % 2) * shim::half_of(of_b[4 + k / 8], k % 2);
+        }
+    }
+    shim::to_home(shim::AT_WARP);
+}
 template <typename T> static T atomicOr(T *at, T bits) {
     T old = *at;
     *at |= bits;
