@@ -12,15 +12,16 @@ DEMO ?= runs/demo
 PYTEST ?= -q
 SAMPLE ?= 40
 PAPERS ?=
+MINUTES ?= 60
 PINS := pyproject.toml setup.py constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LIST := sed -u -n -e 's/^Collecting \([^ ]*\).*/  \1/p' -e '/ERROR/p' -e '/WARNING: Retrying/p'
 
-.PHONY: help demo test slow mutation bench papers lint format typecheck wheel clean
+.PHONY: help demo test slow soak mutation bench papers lint format typecheck wheel clean
 
 help:
 	@sed -n 's/^#\(  .*\)/\1/p' Makefile
-	@echo "  make bench | papers | slow | mutation | lint | format | typecheck | wheel | clean"
+	@echo "  make bench | papers | slow | soak | mutation | lint | format | typecheck | wheel | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Expected Python >= 3.11. Got " + sys.version.split()[0] + ". Set PYTHON=python3.x")'
@@ -42,6 +43,10 @@ test: $(VENV)/.installed-dev
 
 slow: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(PYTEST) -m slow
+
+# Memory, link counts and a dense twin over a long training. make soak MINUTES=20
+soak: $(VENV)/.installed-dev
+	@$(BIN)/python tests/soak/soak.py --minutes $(MINUTES)
 
 # The peers are optional: one that does not install here is named on the page. sparseprop is compiled with what is in PATH.
 $(VENV)/.installed-peers: $(PINS) | $(VENV)/.installed-dev
