@@ -134,9 +134,9 @@ def _products(layer: _Layer, *, transposed: bool) -> Builders:
 
 
 def _gradients(layer: _Layer) -> Builders:
-    def ours(dtype: torch.dtype) -> Contender:
+    def ours(dtype: torch.dtype, tensor: bool | None) -> Contender:
         grad, x = layer.grad.to(dtype), layer.x.to(dtype)
-        call = partial(sddmm, layer.place.runtime, layer.lists, grad, x)
+        call = partial(sddmm, layer.place.runtime, layer.lists, grad, x, tensor=tensor)
         return Contender(call, F32 if dtype == torch.float32 else LOW_PRECISION)
 
     def by_torch() -> Contender:
@@ -152,8 +152,10 @@ def _gradients(layer: _Layer) -> Builders:
         return Contender(lambda: _multiplied(grad, x.t(), tf32), F32 if exact else LOW_PRECISION)
 
     return {
-        "sparsecore float32": partial(ours, torch.float32),
-        "sparsecore bfloat16": partial(ours, torch.bfloat16),
+        "sparsecore float32": partial(ours, torch.float32, None),
+        "sparsecore bfloat16": partial(ours, torch.bfloat16, None),
+        "sparsecore bfloat16, by links": partial(ours, torch.bfloat16, False),
+        "sparsecore bfloat16, tensor cores": partial(ours, torch.bfloat16, True),
         "cuSPARSE by torch": by_torch,
         "dense float32": partial(dense, torch.float32, False),
         "dense tf32": partial(dense, torch.float32, True),
