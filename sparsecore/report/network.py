@@ -21,9 +21,9 @@ __all__ = ["Structure"]
 T = TypeVar("T")
 
 #: Communities and angles of more links are those of the busiest part.
-_LINKS = 150_000
+_LINKS = 80_000
 #: Degrees that the exponent is fitted to, at most.
-_DEGREES = 100_000
+_DEGREES = 30_000
 #: Links passed, in all, by searches for shortest paths from landmarks and sources.
 _STEPS = 30_000_000
 
