@@ -40,10 +40,10 @@ python -m sparsecore.bench.papers page                        # this page
 - Networks 784-1568-1568-1568-10 (CIFAR-10: 3072-3072-3072-3072-10), hidden layers sparse, head dense. Batch 32, 100
   epochs, learning rate 0.025 to 2.5e-4 linear, momentum 0.9, weight decay 5e-4, ζ 0.3 (RigL and GraNet: falling by
   cosine), one update per epoch but the last. Training images of CIFAR-10 are shifted by up to 4 pixels and mirrored at
-  random, as in the published code for this data set; rows without say so. First links: CSTI for CHT, CHTs and
-  CHTss, uniform for the others; values SWI for all (the published recipe of SET: Kaiming). CHTs removes softly by weight magnitude, T from 1 to 3
-  (rows with RI-soft: by relative importance). GMP, GraNet and CHTss start at 50% of the links. Runs take one
-  thread unless asked otherwise (`--threads`).
+  random, as in the published code for this data set; rows without say so. First links: CSTI for CHT, CHTs and CHTss,
+  uniform for the others; values SWI for all (the published recipe of SET: Kaiming). CHTs removes softly by weight
+  magnitude, T from 1 to 3 (rows with RI-soft: by relative importance). GMP, GraNet and CHTss start at 50% of the
+  links. Runs take one thread unless asked otherwise (`--threads`).
 - **Last epoch** is the figure to report: the whole training set, nothing chosen. It is measured before an update,
   never after.
 - **Chosen on held-out**: separate runs with the same seeds, in which 5,000 training images (the same ones for every

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +56,7 @@ def compiled(library: Path, code: str, arch: str) -> list[Usage]:
 
 def usages(log: str) -> list[Usage]:
     """Read what the assembler reports."""
-    found = []
-    for part in _ENTRY.split(log)[1:][::1]:
-        found.append(part)
+    found = _ENTRY.split(log)[1:]
     kernels = zip(found[0::3], found[2::3], strict=True)
     return [Usage(name, _sum(_USED, text), _sum(_SPILLS, text), _sum(_SHARED, text)) for name, text in kernels]
 
@@ -65,3 +64,27 @@ def usages(log: str) -> list[Usage]:
 def _sum(pattern: re.Pattern[str], text: str) -> int:
     hit = pattern.search(text)
     return 0 if hit is None else sum(map(int, hit.groups()))
+
+
+def report(library: Path, sources: dict[str, str]) -> str:
+    """Return a Markdown table: registers, shared memory and spilled bytes of every kernel for sm_80 and sm_90."""
+    lines = [
+        "| source | kernel | registers, sm_80 | sm_90 | shared memory, bytes | spilled, bytes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for file, code in sources.items():
+        for old, new in zip(*(compiled(library, code, arch) for arch in ("sm_80", "sm_90")), strict=True):
+            spilled = old.spilled_bytes + new.spilled_bytes
+            lines.append(
+                f"| {file}.cu | {old.kernel} | {old.registers} | {new.registers} | {new.shared_bytes} | {spilled} |"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    from sparsecore.kernels.gpu.runtime import SOURCES, source
+
+    found = find_library()
+    if found is None:
+        sys.exit("Expected NVRTC. Got none. pip install nvidia-cuda-nvrtc-cu12")
+    sys.stdout.write(report(found, {file: source(file) for file in SOURCES}) + "\n")
