@@ -35,6 +35,12 @@ _UNCHANGED = (
     _variant("set_unchanged", "SET, images unchanged", "set", augment="none"),
     _variant("static_csti_unchanged", "static, CSTI, images unchanged", "static", topology="csti", augment="none"),
 )
+_SET_KAIMING = _variant("set_kaiming", "SET, first values as in a dense layer (Kaiming)", "set", init="kaiming_dense")
+_CHT_SIGNED = _variant("cht_signed", "CHT, smallest of either sign removed", "cht", removal="set_signed")
+_CHTS_P_COSINE = _variant(
+    "chts_p_ri_cosine", "CHTs, CH3-L3p, RI-soft, ζ falling by cosine", "chts", predictor="ch3_l3p", zeta=0.3,
+    zeta_schedule="cosine", **_RI,
+)  # fmt: skip
 _GMP = Variant("gmp", "GMP", {"method": "gmp"}, heavy=True)
 _GRANET = Variant("granet", "GraNet", {"method": "granet", "zeta": 0.3}, heavy=True)
 _CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
@@ -69,7 +75,11 @@ TABLES = (
         (
             _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _CHT, _CHTS_P, BASE, _GMP, _GRANET, _CHTSS,
         ),
-        {"fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI), "cifar10": (_CHTS_P_RI, _CHTS_N_RI, *_UNCHANGED)},
+        {
+            "mnist": (_SET_KAIMING, _CHT_SIGNED),
+            "fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI, _CHTS_P_COSINE, _SET_KAIMING),
+            "cifar10": (_CHTS_P_RI, _CHTS_N_RI, *_UNCHANGED),
+        },
     ),
     Table(0.001, (_WEIGHTS, _CORE, _STATIC, _SET, _RIGL, _CHT, BASE), {}),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch
 from sparsecore.errors import UnknownNameError, check_positive
 from sparsecore.storage import Topology
 
-__all__ = ["draw_values", "kaiming", "link_std", "swi"]
+__all__ = ["draw_values", "kaiming", "kaiming_dense", "link_std", "swi"]
 
 
 def swi(topology: Topology, gain: float = math.sqrt(2.0)) -> float:
@@ -29,13 +30,27 @@ def kaiming(topology: Topology, gain: float = math.sqrt(2.0)) -> torch.Tensor:
     return torch.from_numpy(gain / np.sqrt(fan_in))
 
 
+def kaiming_dense(topology: Topology, gain: float = math.sqrt(2.0)) -> float:
+    """Return the standard deviation of the layer without missing links, ``gain / sqrt(n_in)``.
+
+    What masks on a dense weight start with, and published code of SET: sums shrink with the root of the density.
+    """
+    check_positive("gain", gain, "the factor of the standard deviation")
+    return gain / math.sqrt(topology.n_in)
+
+
+_SCHEMES: dict[str, Callable[[Topology], float | torch.Tensor]] = {
+    "swi": swi,
+    "kaiming": kaiming,
+    "kaiming_dense": kaiming_dense,
+}
+
+
 def link_std(scheme: str, topology: Topology) -> float | torch.Tensor:
-    """Return the standard deviation of new values under ``"swi"`` or ``"kaiming"``."""
-    if scheme == "swi":
-        return swi(topology)
-    if scheme == "kaiming":
-        return kaiming(topology)
-    raise UnknownNameError("value initialisation", scheme, ("swi", "kaiming"))
+    """Return the standard deviation of new values under ``"swi"``, ``"kaiming"`` or ``"kaiming_dense"``."""
+    if scheme not in _SCHEMES:
+        raise UnknownNameError("value initialisation", scheme, _SCHEMES)
+    return _SCHEMES[scheme](topology)
 
 
 def draw_values(topology: Topology, scheme: str, generator: torch.Generator) -> torch.Tensor:

@@ -37,7 +37,8 @@ class SparseLinear(nn.Module):
     topology : Topology or callable, optional
         The links themselves, or a generator that draws them. Uniformly random (Erdős-Rényi) when missing.
     init : str
-        ``"swi"`` (variance from density) or ``"kaiming"`` (variance from the links of each output).
+        ``"swi"`` (variance from density) or ``"kaiming"`` (variance from the links of each output), or
+        ``"kaiming_dense"`` (variance of the layer without missing links).
     relu : bool
         Rectify the outputs inside the kernel.
     seed : int, optional

@@ -51,6 +51,13 @@ def test_kaiming_follows_the_links_of_each_output():
     assert values[rows == 1].std().item() == pytest.approx((2 / 100) ** 0.5, rel=0.3)
 
 
+def test_values_of_a_dense_layer_can_be_asked_for_and_other_schemes_are_refused():
+    layer = SparseLinear(2000, 1000, density=0.02, init="kaiming_dense", seed=0)
+    assert layer.values.detach().std().item() == pytest.approx((2 / 2000) ** 0.5, rel=0.05)
+    with pytest.raises(UnknownNameError, match="kaiming, kaiming_dense, swi"):
+        SparseLinear(20, 10, density=0.2, init="xavier")
+
+
 @pytest.mark.parametrize(
     "clone",
     [
@@ -146,7 +153,7 @@ def test_any_optimizer_and_gradient_clipping_train_the_values(optimizer):
         ({"density": 1e-6}, ConfigError, "at least one link"),
         ({"topology": random_topology(3, 3, 0.5)}, ShapeError, r"shape \(n_out, n_in\) = \(5, 7\). Got \(3, 3\)"),
         ({"topology": ER()}, ConfigError, "density"),
-        ({"density": 0.5, "init": "magic"}, UnknownNameError, "kaiming, swi"),
+        ({"density": 0.5, "init": "magic"}, UnknownNameError, "kaiming_dense, swi"),
     ],
 )
 def test_bad_options_are_refused(options, error, message):
