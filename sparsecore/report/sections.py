@@ -132,7 +132,7 @@ def _network(run: Run) -> Section:
         missing.append(f"No communities: {communities}")
     else:
         groups = groups_of(latest.core.layers, communities)
-        rest = f"; the others are grey (others), {groups.n_communities} in all" if groups.others else ""
+        rest = f"; all others together are grey; {groups.n_communities} in all" if groups.others else ""
         note = (
             f"Found by Leiden, modularity {communities.modularity:.3f}. The largest have numbers{rest}. "
             f"{latest.core.note}"
