@@ -167,7 +167,7 @@ class SparseTrainer(Trainer):  # type: ignore[misc, unused-ignore]
     ) -> TrainOutput:
         """Train as the library's Trainer; from a checkpoint of the last step, take up its state and be done."""
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = get_last_checkpoint(str(self.args.output_dir)) or True
+            resume_from_checkpoint = get_last_checkpoint(str(self.args.output_dir)) or True  # type: ignore[no-untyped-call, unused-ignore]
         done = _finished(self.args, resume_from_checkpoint)
         if done is None:
             return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)

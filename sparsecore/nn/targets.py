@@ -30,9 +30,16 @@ def find_targets(
     Raises
     ------
     ConfigError
-        If a pattern matches nothing or no linear layer, nothing is left, the model is sparse already, a layer is used
-        twice, or a weight is shared.
+        If patterns are one text, a pattern matches nothing or no linear layer, nothing is left, the model is sparse
+        already, a layer is used twice, or a weight is shared.
     """
+    for option, patterns in (("include", include), ("exclude", exclude)):
+        if isinstance(patterns, str):  # its letters would be patterns
+            raise ConfigError(f"Expected {option} to be a list of patterns. Got {patterns!r}. Write [{patterns!r}].")
+    if isinstance(model, nn.Linear):
+        raise ConfigError(
+            "Expected a model that holds linear layers. Got one layer. Build a SparseLinear instead."
+        )
     modules = dict(model.named_modules(remove_duplicate=False))
     linear = {name: module for name, module in modules.items() if type(module) is nn.Linear and name}
     if include is None:
@@ -89,9 +96,9 @@ def _matches(pattern: str, modules: Mapping[str, nn.Module], linear: Mapping[str
     if not hits:
         raise ConfigError(f"Expected a pattern that matches a module. Got {pattern!r}. Linear: {_listed(linear)}.")
     kinds = sorted({type(modules[name]).__name__ for name in hits})
-    if kinds == ["SparseLinear"]:
+    if "SparseLinear" in kinds:
         raise ConfigError(
-            f"Expected dense linear layers. Got {pattern!r}, which is sparse already. Remove the pattern."
+            f"Expected dense linear layers. Got {pattern!r}, whose layers are sparse already. Remove the pattern."
         )
     raise ConfigError(
         f"Expected linear layers. Got {pattern!r}, which matches only {', '.join(kinds)}. "

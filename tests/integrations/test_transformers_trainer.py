@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +138,34 @@ def test_numbers_go_to_weights_and_biases(tmp_path: Path, monkeypatch: pytest.Mo
     wandb = pytest.importorskip("wandb", reason="wandb is not installed")
     for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
         monkeypatch.setenv(name, value)
-    seen: list[dict[str, Any]] = []
-    monkeypatch.setattr(wandb, "log", lambda numbers, **_: seen.append(numbers))
-    trainer(tmp_path, EvolutionCallback(sc.SET, every=2), steps=3, save_strategy="no", report_to=["wandb"]).train()
+    callback = EvolutionCallback(sc.SET, every=2)
+    trainer(tmp_path, callback, steps=3, save_strategy="no", report_to=["wandb"]).train()
     wandb.finish()
-    assert any("sparsecore/anp" in numbers and numbers["train/global_step"] == 3 for numbers in seen)
+    wandb.teardown()  # the file is written by a process of its own
+    written = [numbers for path in tmp_path.rglob("run-*.wandb") for numbers in wandb_history(path)]
+    ours = [numbers for numbers in written if "sparsecore/links" in numbers]
+    assert ours[-1]["train/global_step"] == 3
+    assert ours[-1]["sparsecore/links"] == callback.evolution.report().n_links
+    assert {f"sparsecore/{name}" for name in ("density", "anp", "itop", "overlap", "updates")} <= ours[-1].keys()
+
+
+def wandb_history(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what a run that was not online has logged: its file is a log of blocks as LevelDB writes them."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, at, message = path.read_bytes(), 7, b""
+    while at + 7 <= len(content):
+        length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        if kind == 0 or 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        message += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = Record.FromString(message)
+            message = b""
+            items = record.history.item if record.HasField("history") else ()
+            yield {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
 def test_resuming_needs_the_state_of_the_evolution(tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, trunk: str, metho
 
 
 def test_it_learns_and_the_links_of_the_head_move(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path), *options(method="set", epochs=14, batch_size=8, plain=True, density=0.5, width=0.1)]) == 0
+    chosen = options(method="set", epochs=14, batch_size=8, plain=True, density=0.5, width=0.1)
+    assert main([str(tmp_path), *chosen]) == 0
     assert "test accuracy" in capsys.readouterr().out
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["accuracy_best_on_test"] > 0.6

@@ -1,3 +1,5 @@
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -86,6 +88,16 @@ def twice():
     return nn.ModuleDict({"a": shared, "b": shared, "head": nn.Linear(8, 2)})
 
 
+def tied():
+    model = nn.ModuleDict({"embed": nn.Embedding(30, 20), "proj": nn.Linear(20, 30), "head": nn.Linear(30, 2)})
+    model["proj"].weight = model["embed"].weight
+    return model
+
+
+def convolutional():
+    return nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 4, 3), flat=nn.Flatten(), fc=nn.Linear(4, 2)))
+
+
 def partly_sparse():
     return sparsify(network(), density=0.1)
 
@@ -109,6 +121,16 @@ def partly_sparse():
         (lambda: nn.Sequential(nn.Conv2d(1, 1, 3)), {"density": 0.1, "include": ["0"]}, "matches only Conv2d"),
         (lambda: nn.Sequential(SparseLinear(4, 4, density=0.5)), {"density": 0.1}, "sparse already"),
         (lambda: nn.Sequential(SparseLinear(4, 4, density=0.5)), {"density": 0.1, "include": ["0"]}, "sparse already"),
+        (partly_sparse, {"density": {"[01]": 0.1}}, r"'\[01\]', whose layers are sparse already. Remove the pattern"),
+        (network, {"density": 0.1, "include": "*"}, r"include to be a list of patterns. Got '\*'. Write \['\*'\]"),
+        (network, {"density": 0.1, "exclude": "0"}, "exclude to be a list of patterns"),
+        (lambda: nn.Linear(4, 4), {"density": 0.5}, "Got one layer. Build a SparseLinear"),
+        (network, {"density": 1.5}, r"density in \(0, 1\]"),
+        (network, {"density": float("nan")}, r"density in \(0, 1\]"),
+        (network, {"density": {}}, "at least one linear layer"),
+        (convolutional, {"density": 0.5, "include": ["conv*"]}, "matches only Conv2d"),
+        (twice, {"density": 0.5, "include": ["[ab]"]}, "Give each place its own layer"),
+        (tied, {"density": 0.5, "include": ["proj"]}, "Untie the weight or leave the layer out"),
     ],
 )
 def test_bad_requests_say_what_to_do(model, options, message):
@@ -120,7 +142,12 @@ def test_bad_requests_say_what_to_do(model, options, message):
 
 
 def test_tied_weights_are_refused():
-    model = nn.ModuleDict({"embed": nn.Embedding(30, 20), "proj": nn.Linear(20, 30), "head": nn.Linear(30, 2)})
-    model["proj"].weight = model["embed"].weight
     with pytest.raises(ConfigError, match="whose weight another module shares"):
-        sparsify(model, density=0.1)
+        sparsify(tied(), density=0.1)
+
+
+def test_tied_and_repeated_layers_can_be_left_out():
+    model = sparsify(twice(), density=0.5, include=["*"], exclude=["[ab]"])
+    assert [type(model[name]).__name__ for name in ("a", "b", "head")] == ["Linear", "Linear", "SparseLinear"]
+    model = sparsify(tied(), density=0.5, include=["*"], exclude=["proj"])
+    assert model["proj"].weight is model["embed"].weight
