@@ -25,6 +25,7 @@ from sparsecore.models.llama import SIZES  # noqa: E402
 from sparsecore.models.pretrain import LlamaRun, prepare  # noqa: E402
 from sparsecore.models.pretrain.__main__ import main  # noqa: E402
 from sparsecore.models.pretrain.corpus import documents  # noqa: E402
+from sparsecore.models.pretrain.table import main as show  # noqa: E402
 from sparsecore.models.pretrain.tokens import make_tokenizer  # noqa: E402
 
 pytestmark = [
@@ -158,6 +159,20 @@ def test_the_library_of_data_sets_is_named_where_it_is_missing(monkeypatch: pyte
         list(documents(LlamaRun(data="hf:c4"), "train"))
 
 
+def test_results_become_a_table(tmp_path: Path, texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for method in ("dense", "set"):
+        assert main([str(tmp_path / method), *options(texts, method=method, steps=4)]) == 0
+    capsys.readouterr()
+    assert show([str(tmp_path / "set"), str(tmp_path / "dense" / "result.json")]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert len({row.count("|") for row in rows}) == 1
+    assert rows[2].startswith("| dense | 100% | **") and rows[3].startswith("| set | 20% | **")
+    assert f"**{result(tmp_path / 'set')['summary']['valid_perplexity']:.2f}**" in rows[3]
+    assert rows[3].count("×)") == 2
+    assert show([str(tmp_path / "none")]) == 2
+    assert "result of a run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -207,7 +222,7 @@ def test_what_is_missing_is_named(tmp_path: Path, texts: Path, capsys: pytest.Ca
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["chts", "chtss"])
 def test_two_processes_learn_what_one_learns_of_the_same_batches(tmp_path: Path, texts: Path, method: str) -> None:
-    """20M features would take long: a file that replaces the size runs before the command."""
+    """The smallest size would take long: a script replaces it by a smaller one and runs the command."""
     script = tmp_path / "tiny.py"
     script.write_text(
         "import sys\nfrom sparsecore.models.llama import SIZES\nSIZES['20m'] = (32, 48, 4, 1)\n"
