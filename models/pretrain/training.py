@@ -183,7 +183,7 @@ class _Session:
             **self._links(),
         }
         return {
-            "run": dataclasses.asdict(run),
+            "run": {name: value for name, value in dataclasses.asdict(run).items() if name != "data_dir"},
             "summary": summary,
             "vocabulary": len(self.data.tokenizer),
             "valid": {str(entry["step"]): entry["eval_loss"] for entry in history if "eval_loss" in entry},
