@@ -37,9 +37,7 @@ def find_targets(
         if isinstance(patterns, str):  # its letters would be patterns
             raise ConfigError(f"Expected {option} to be a list of patterns. Got {patterns!r}. Write [{patterns!r}].")
     if isinstance(model, nn.Linear):
-        raise ConfigError(
-            "Expected a model that holds linear layers. Got one layer. Build a SparseLinear instead."
-        )
+        raise ConfigError("Expected a model that holds linear layers. Got one layer. Build a SparseLinear instead.")
     modules = dict(model.named_modules(remove_duplicate=False))
     linear = {name: module for name, module in modules.items() if type(module) is nn.Linear and name}
     if include is None:
