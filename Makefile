@@ -12,16 +12,17 @@ DEMO ?= runs/demo
 PYTEST ?= -q
 SAMPLE ?= 40
 PAPERS ?=
+SITE ?= site
 MINUTES ?= 60
 PINS := pyproject.toml setup.py constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LIST := sed -u -n -e 's/^Collecting \([^ ]*\).*/  \1/p' -e '/ERROR/p' -e '/WARNING: Retrying/p'
 
-.PHONY: help demo test slow soak mutation bench papers lint format typecheck wheel clean
+.PHONY: help demo test slow soak mutation bench papers docs lint format typecheck wheel clean
 
 help:
 	@sed -n 's/^#\(  .*\)/\1/p' Makefile
-	@echo "  make bench | papers | slow | soak | mutation | lint | format | typecheck | wheel | clean"
+	@echo "  make bench | papers | slow | soak | mutation | docs | lint | format | typecheck | wheel | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Expected Python >= 3.11. Got " + sys.version.split()[0] + ". Set PYTHON=python3.x")'
@@ -74,6 +75,10 @@ papers: $(VENV)/.installed-dev
 	@$(BIN)/python -m sparsecore.bench.papers mlp $(PAPERS)
 	@$(BIN)/python -m sparsecore.bench.papers page
 
+# The site, API reference included, into site/. Warnings are errors; nothing is downloaded.
+docs: $(VENV)/.installed-docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(SITE)
+
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -89,7 +94,7 @@ typecheck: $(VENV)/.installed-dev
 	@cd build/typecheck && "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" --cache-dir "$(CURDIR)/.mypy_cache" -p sparsecore
 
 wheel: $(VENV)/.installed-dev
-	@$(BIN)/python -m build --no-isolation --wheel --outdir dist .
+	@$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean:
-	rm -rf build dist runs *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf build dist runs site *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -1,6 +1,6 @@
 """Sparse-storage-native dynamic sparse training: a layer is its list of links."""
 
-from sparsecore import errors, generators, kernels, predictors, removal, schedules, selection, storage
+from sparsecore import errors, generators, kernels, optim, predictors, removal, schedules, selection, storage
 from sparsecore.evolution import (
     CHT,
     DSR,
@@ -54,6 +54,7 @@ __all__ = [
     "generators",
     "kernels",
     "methods",
+    "optim",
     "predictors",
     "removal",
     "schedules",

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+from tests.pages import ROOT, code_of
+
 LAWS = (
     "predictors/test_predictors.py",
     "removal/test_removal.py",
@@ -28,7 +28,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", sys.argv[2], *sys.ar
 
 def test_what_the_page_adds_keeps_the_laws_of_its_kind(tmp_path: Path) -> None:
     page = tmp_path / "page.py"
-    page.write_text("\n".join(BLOCK.findall((ROOT / "docs" / "extending.md").read_text())))
+    page.write_text(code_of(ROOT / "docs" / "extending.md"))
     names = "degree_product or hub_spared or hubs or first"
     tests = [str(ROOT / "tests" / name) for name in LAWS]
     done = subprocess.run(

@@ -63,8 +63,8 @@ def write_page(results: Path, page: Path) -> None:
 
 
 def pages_with_quotes(docs: Path) -> list[Path]:
-    """Return the README beside a folder of pages and those of its pages that quote figures."""
-    pages = [docs.parent / "README.md", *sorted(docs.rglob("*.md"))]
+    """Return those of the README beside a folder, its pages and its how-to pages that quote figures."""
+    pages = [docs.parent / "README.md", *sorted(docs.glob("*.md")), *sorted(docs.glob("howto/*.md"))]
     return [page for page in pages if page.is_file() and "<!--q " in page.read_text(encoding="utf-8")]
 
 

@@ -17,7 +17,7 @@ def main() -> None:
     from sparsecore.errors import SparseCoreError
 
     try:
-        app()
+        app(prog_name="sparsecore")
     except (SparseCoreError, PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         errors.print(f"error: {' '.join(str(error).split())}", style="red", markup=False, soft_wrap=True)
         sys.exit(WRONG)

@@ -78,7 +78,7 @@ def parse_sizes(text: str) -> tuple[int, ...] | None:
     >>> parse_sizes("784-1568x3-10")
     (784, 1568, 1568, 1568, 10)
     """
-    if not re.fullmatch(r"\d+(x\d+)?(-\d+(x\d+)?)+", text):
+    if text.isdigit() or not re.fullmatch(r"\d+(x\d+)?(-\d+(x\d+)?)*", text):
         return None
     parts = (part.split("x") for part in text.split("-"))
     return tuple(int(size) for size, *times in parts for _ in range(int(times[0]) if times else 1))

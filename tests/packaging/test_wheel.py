@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -14,21 +15,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("sparsecore", "models", "bench", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+SOURCES = ("sparsecore", "models", "bench", "pyproject.toml", "setup.py", "README.md", "LICENSE", "CITATION.cff")
+SOURCES += ("CONTRIBUTING.md", "MANIFEST.in", "constraints.txt")
 
 
 def run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
-        [*map(str, command)], cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=300
+        [*map(str, command)], cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy, so that nothing is left in the source tree."""
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source distribution built from a copy, so that nothing is left in the source tree."""
     copy = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         source = ROOT / name
@@ -36,8 +38,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, copy / name)
-    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", copy / "dist", copy, cwd=copy)
-    (built,) = (copy / "dist").glob("*.whl")
+    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", copy / "dist", copy, cwd=copy)
+    (built,) = (copy / "dist").glob("*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from the unpacked source distribution, which therefore is complete."""
+    home = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(home, filter="data")
+    (source,) = home.iterdir()
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", home / "dist", source, cwd=home)
+    (built,) = (home / "dist").glob("*.whl")
     return built
 
 
@@ -56,6 +70,23 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             (borrowed / entry.name).symlink_to(entry)
     (site / "borrowed.pth").write_text(f"{borrowed}\n")
     return home / "bin"
+
+
+def test_the_source_distribution_holds_sources_and_no_scratch(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "constraints.txt"} <= names
+    assert {"sparsecore/py.typed", "models/mlp.py", "bench/run.py"} <= names
+    assert not any("__pycache__" in name or name.startswith(("tests/", "docs/", "bench/results/")) for name in names)
+
+
+def test_metadata_name_licence_and_python_versions(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = (name for name in archive.namelist() if name.endswith("METADATA"))
+        lines = archive.read(path).decode().split("\n\n")[0].splitlines()
+    assert "License-Expression: MIT" in lines
+    assert "Requires-Python: >=3.11" in lines
+    assert all(f"Classifier: Programming Language :: Python :: 3.{minor}" in lines for minor in (11, 12, 13))
 
 
 def test_the_wheel_holds_one_importable_name_its_types_and_its_licence(wheel: Path) -> None:
