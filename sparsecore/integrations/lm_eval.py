@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sparsecore.errors import ConfigError, SparseCoreError
 
 __all__ = ["ZeroShot", "evaluate", "harness_model", "main", "matthews"]
@@ -125,21 +123,16 @@ def evaluate(
 
 
 def matthews(right: Sequence[int], given: Sequence[int]) -> float:
-    """Return the Matthews correlation of classes, of two or more kinds; 0 where one side is constant.
-
-    Source: Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient" (2004).
+    """Return the Matthews correlation of classes, of two or more kinds, by scikit-learn; 0 where all are of one kind.
 
     Examples
     --------
-    >>> matthews([0, 0, 1, 1], [0, 0, 1, 1]), matthews([0, 1, 0, 1], [0, 0, 1, 1])
-    (1.0, 0.0)
+    >>> matthews([0, 0, 1, 1], [0, 0, 1, 1]), matthews([0, 1, 0, 1], [0, 0, 1, 1]), matthews([1, 1], [1, 1])
+    (1.0, 0.0, 0.0)
     """
-    kinds, both = np.unique([*right, *given], return_inverse=True)
-    table = np.zeros((len(kinds), len(kinds)))
-    np.add.at(table, (both[: len(right)], both[len(right) :]), 1.0)
-    true, found, n = table.sum(1), table.sum(0), table.sum()
-    spread = (n**2 - true @ true) * (n**2 - found @ found)
-    return float((n * np.trace(table) - true @ found) / np.sqrt(spread)) if spread > 0 else 0.0
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(right, given)) if len({*right, *given}) > 1 else 0.0
 
 
 def _zero_shot(reported: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], output_type: str) -> ZeroShot:
@@ -152,7 +145,7 @@ def _zero_shot(reported: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]
     if not pairs or any(pair is None for pair in pairs):
         return ZeroShot(len(samples), numbers)
     right, given = zip(*(pair for pair in pairs if pair is not None), strict=True)
-    agree = float(np.mean(np.equal(right, given)))
+    agree = sum(a == b for a, b in zip(right, given, strict=True)) / len(right)
     return ZeroShot(len(samples), numbers, agree, matthews(right, given))
 
 
@@ -162,7 +155,7 @@ def _choice(sample: Mapping[str, Any]) -> tuple[int, int] | None:
     if not isinstance(right, int):
         return None
     likelihoods = [float(found[0]) for found in sample["filtered_resps"]]
-    return right, int(np.argmax(likelihoods))
+    return right, max(range(len(likelihoods)), key=likelihoods.__getitem__)
 
 
 def _harness() -> Any:

@@ -20,14 +20,11 @@ from sparsecore.integrations.pretrained import from_pretrained  # noqa: E402
 CHOICES = (" no", " yes", " maybe")
 
 
-@pytest.mark.filterwarnings("ignore:A single label was found")
-@pytest.mark.parametrize("kinds", [1, 2, 5])
-def test_matthews_agrees_with_scikit_learn(kinds: int) -> None:
-    draw = torch.Generator().manual_seed(kinds)
-    for n in (1, 7, 200):
-        right, given = (torch.randint(kinds, (n,), generator=draw).tolist() for _ in range(2))
-        given = [a if step % 3 else b for step, (a, b) in enumerate(zip(given, right, strict=True))]
-        assert matthews(right, given) == pytest.approx(matthews_corrcoef(right, given), abs=1e-12)
+def test_matthews_is_that_of_two_kinds_and_of_more() -> None:
+    # Two kinds: (tp tn - fp fn) / sqrt((tp + fp)(tp + fn)(tn + fp)(tn + fn)) with tp 2, tn 3, fp 1, fn 2.
+    assert matthews([1, 1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 1, 0, 0, 0]) == pytest.approx(4 / 240**0.5)
+    assert matthews([0, 1, 2, 0], [0, 1, 2, 0]) == pytest.approx(1.0)
+    assert matthews([2, 2], [2, 2]) == 0.0
 
 
 def test_the_harness_is_named_where_it_is_missing(
