@@ -50,6 +50,7 @@ def test_quoted_figures_are_those_of_the_result_files(page: Path) -> None:
         return
     text = page.read_text(encoding="utf-8")
     assert quoted(text, RESULTS) == text, "python -m sparsecore.bench.run --page-only"
+    assert "\n<!--q " not in text, "a line that begins with a mark ends its paragraph"
 
 
 def test_a_figure_that_is_not_kept_is_refused() -> None:

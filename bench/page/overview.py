@@ -87,5 +87,6 @@ def _dress(panel: Any, title: str) -> None:
     panel.set_title(title, fontsize=9, loc="left")
     panel.xaxis.set_major_formatter("{x:g}")
     panel.yaxis.set_major_formatter("{x:g}")
+    panel.tick_params(which="minor", labelleft=False, labelbottom=False)
     panel.grid(alpha=0.25)
     panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

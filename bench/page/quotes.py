@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sparsecore.bench.page.kernels import crossings
+from sparsecore.bench.crossover import crossings
 from sparsecore.errors import UnknownNameError
 
 __all__ = ["figure", "quoted", "write_quotes"]
