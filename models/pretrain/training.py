@@ -23,6 +23,7 @@ from sparsecore.models.options import DENSE, accepted, from_plain
 from sparsecore.models.pretrain.corpus import documents
 from sparsecore.models.pretrain.recipe import LlamaRun
 from sparsecore.models.pretrain.tokens import TokenBlocks, make_tokenizer, write_tokens
+from sparsecore.nn import SparseLinear
 
 __all__ = ["Prepared", "prepare", "read_run", "train"]
 
@@ -121,6 +122,7 @@ class _Session:
 
         self.run, self.out = run, out
         self.data = prepare(run, out)
+        _warm_up(run)
         self.memory, self.clock = PeakMemory(), StepClock()
         self.evolution = _evolution(run)
         self.trainer = self._trainer()
@@ -205,9 +207,26 @@ def _evolution(run: LlamaRun) -> Any:
         return None
     from sparsecore.integrations.transformers import EvolutionCallback
 
-    offered: dict[str, Any] = {"density": run.density, "preset": "llama", "zeta": run.zeta}
-    options = {name: value for name, value in offered.items() if name in accepted(run.method)}
-    return EvolutionCallback(methods.entry(run.method).factory, every=run.every, seed=run.seed, **options)
+    return EvolutionCallback(methods.entry(run.method).factory, every=run.every, seed=run.seed, **_options(run))
+
+
+def _options(run: LlamaRun) -> dict[str, Any]:
+    offered = {"density": run.density, "preset": "llama", "zeta": run.zeta}
+    return {name: value for name, value in offered.items() if name in accepted(run.method)}
+
+
+def _warm_up(run: LlamaRun) -> None:
+    """Evolve one small layer, so that compiling kernels counts neither as time nor as memory of the run."""
+    if run.method == DENSE:
+        return
+    layer = SparseLinear(64, 64, density=max(run.first_density, 0.1), seed=0)
+    optimizer = torch.optim.AdamW(layer.parameters())
+    evolution = methods.build(run.method, model=layer, optimizer=optimizer, every=1, steps=4, seed=0, **_options(run))
+    for _ in range(3):
+        layer(torch.ones(2, 8, 64, requires_grad=True)).square().sum().backward()
+        optimizer.step()
+        evolution.step()
+        optimizer.zero_grad()
 
 
 def _arguments(run: LlamaRun, out: Path) -> Any:
