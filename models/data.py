@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import io
+import math
 import struct
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from sparsecore.models.augment import CropFlip
 __all__ = ["ImageData", "hold_out", "load", "names", "read_idx"]
 
 UInt8Array = NDArray[np.uint8]
+
+#: Bytes that are read at a time, so that a header alone never asks for memory.
+_PIECE = 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,22 +160,34 @@ def read_idx(path: str | Path) -> UInt8Array:
     """
     path = Path(path)
     try:
-        raw = path.read_bytes()
-        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            return _read_idx(path, file)
     except FileNotFoundError:
         raise DataError(f"Expected an IDX file at {path}. Got no such file.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"Expected a whole gzip file at {path}. Got a damaged one ({error}).") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08" or not 1 <= content[3] <= 4:
-        raise DataError(f"Expected an IDX file of bytes at {path}. Got one that starts with {content[:4]!r}.")
-    start = 4 + 4 * content[3]
-    if len(content) < start:
-        raise DataError(f"Expected an IDX header of {start} bytes in {path}. Got {len(content)} bytes.")
-    shape = struct.unpack(f">{content[3]}I", content[4:start])
-    n = int(np.prod(shape, dtype=object))
-    if len(content) != start + n:
-        raise DataError(f"Expected {n} bytes after the header of {path}, shape {shape}. Got {len(content) - start}.")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _read_idx(path: Path, file: IO[bytes]) -> UInt8Array:
+    """Read as much as the header says and not more: what a gzip file unpacks to has no bound."""
+    start = file.read(4)
+    if len(start) < 4 or start[:3] != b"\x00\x00\x08" or not 1 <= start[3] <= 4:
+        raise DataError(f"Expected an IDX file of bytes at {path}. Got one that starts with {start!r}.")
+    header = file.read(4 * start[3])
+    if len(header) < 4 * start[3]:
+        raise DataError(f"Expected an IDX header of {4 + 4 * start[3]} bytes in {path}. Got {4 + len(header)} bytes.")
+    shape = struct.unpack(f">{start[3]}I", header)
+    n = math.prod(shape)
+    pieces, left = [], n
+    while left and (piece := file.read(min(left, _PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    if left or file.read(1):
+        got = "more" if not left else n - left
+        raise DataError(f"Expected {n} bytes after the header of {path}, shape {shape}. Got {got}.")
+    return np.frombuffer(b"".join(pieces), np.uint8).reshape(shape)
 
 
 def _load_idx(name: str, spec: _IdxSet, root: Path) -> ImageData:

@@ -22,6 +22,7 @@ from sparsecore.errors import (
     check_count,
     check_fraction,
     check_positive,
+    check_types,
 )
 from sparsecore.evolution import Evolution, Parts, Rule, methods, redistribution
 from sparsecore.evolution.methods.parts import preset_of
@@ -111,7 +112,13 @@ class ImageRun:
         Training samples kept apart to choose an epoch by.
     threads : int, optional
         Threads of the link kernels, or of torch for a dense network; all processors when missing. Torch's own part of a
-        sparse step is too short to share and runs on one. Results agree to the last bit for the same number only.
+        sparse step is too short to share and runs on one. Results agree to the last bit for the same number only, or
+        under `deterministic`.
+    deterministic : bool
+        Same bits on any number of threads, see `sparsecore.kernels.set_deterministic`.
+    non_finite : str
+        What happens to steps whose numbers are not finite: ``"raise"``, ``"skip"`` or ``"clip"``, see
+        `sparsecore.engine.Settings`.
     """
 
     data: str = "mnist"
@@ -140,10 +147,14 @@ class ImageRun:
     augment: str = "auto"
     holdout: int = 0
     threads: int | None = None
+    deterministic: bool = False
+    non_finite: str = "raise"
 
     def __post_init__(self) -> None:
-        """Check names and ranges before anything is loaded."""
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        """Check types, names and ranges before anything is loaded."""
+        hidden: Any = self.hidden
+        object.__setattr__(self, "hidden", tuple(hidden) if isinstance(hidden, list) else hidden)
+        check_types(self)
         name, _ = named_options("method", self.method)
         known = {"method": (*methods.names(), DENSE), "data set": image_data.names()}
         known["generator"] = ("auto", *generators.names())
@@ -165,7 +176,11 @@ class ImageRun:
         check_fraction("momentum", self.momentum, "the share of the last step that is taken again")
         if self.threads is not None:
             check_count("threads", self.threads, "the number of threads", low=1)
-        Settings(self.epochs, self.batch_size, self.seed)
+        self.settings()
+
+    def settings(self) -> Settings:
+        """Return length, order and policy of the training."""
+        return Settings(self.epochs, self.batch_size, self.seed, non_finite=self.non_finite)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the run as plain values."""
@@ -178,7 +193,9 @@ class ImageRun:
         Raises
         ------
         CheckpointError
-            If a field is unknown.
+            If a field is unknown or missing.
+        ConfigError
+            If a value cannot work.
         """
         try:
             return cls(**values)
@@ -241,6 +258,7 @@ def build(config: ImageRun, data: ImageData) -> Trainer:
     threads = config.threads or _processors()
     torch.set_num_threads(threads if dense else 1)
     kernels.set_num_threads(threads)
+    kernels.set_deterministic(config.deterministic)
     torch.manual_seed(config.seed)
     model = MLP(
         data.n_features,
@@ -254,7 +272,7 @@ def build(config: ImageRun, data: ImageData) -> Trainer:
     optimizer = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
     )
-    settings = Settings(config.epochs, config.batch_size, config.seed)
+    settings = config.settings()
     per_epoch = settings.steps_per_epoch(len(data.train_y))
     steps = per_epoch * config.epochs
     evolution = None if dense else _evolution(config, model, optimizer, config.every or per_epoch, steps)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
+import types
+import typing
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -21,6 +25,7 @@ __all__ = [
     "check_count",
     "check_fraction",
     "check_positive",
+    "check_types",
 ]
 
 
@@ -129,3 +134,42 @@ def check_count(name: str, value: int, meaning: str, *, low: int = 0, high: int 
         bound = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
         raise ConfigError(f"Expected {name} to be {bound}. Got {value!r}. {name} is {meaning}.")
     return int(value)
+
+
+def check_types(config: Any) -> None:
+    """Raise `ConfigError` unless every field of a dataclass holds what its annotation says.
+
+    Annotations are plain types, unions of them, ``tuple[int, ...]`` and ``dict[str, Any]``; an integer is a float too.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass
+    ... class Part:
+    ...     share: float | None = None
+    >>> check_types(Part(1))
+    >>> check_types(Part("much"))
+    Traceback (most recent call last):
+        ...
+    sparsecore.errors.ConfigError: Expected share to be float | None. Got 'much'.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        if not _fits(value, hint):
+            name = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else hint
+            raise ConfigError(f"Expected {field.name} to be {name}. Got {value!r}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if hint is Any:
+        return True
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return any(_fits(value, one) for one in inner)
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, inner[0]) for item in value)
+    if typing.get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_fits(k, inner[0]) and _fits(v, inner[1]) for k, v in value.items())
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -106,6 +107,10 @@ class Registry(Generic[T]):
                 if option not in known:
                     have = ", ".join(sorted(known)) or "none"
                     raise ConfigError(f"Expected options of {self.kind} {name!r} among: {have}. Got {option!r}.")
+        try:
+            inspect.signature(factory).bind(**options)
+        except TypeError as error:
+            raise ConfigError(f"Expected options that {self.kind} {name!r} takes. Got others: {error}.") from None
         part: T = factory(**options)
         return part
 
@@ -165,6 +170,6 @@ def named_options(kind: str, text: str) -> tuple[str, dict[str, Any]]:
             raise ConfigError(f"Expected {kind} options as {name}:option=value,... Got {text!r}.")
         try:
             options[option] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             options[option] = value
     return name, options

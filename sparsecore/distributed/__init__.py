@@ -3,6 +3,6 @@
 from sparsecore.distributed.agreement import share
 from sparsecore.distributed.checks import require_same
 from sparsecore.distributed.parallel import DataParallel
-from sparsecore.distributed.start import start
+from sparsecore.distributed.start import start, stop
 
-__all__ = ["DataParallel", "require_same", "share", "start"]
+__all__ = ["DataParallel", "require_same", "share", "start", "stop"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 from typing import Any
 
 from torch import nn
@@ -12,7 +14,7 @@ from sparsecore.distributed.checks import require_group, require_same, require_w
 from sparsecore.errors import ConfigError
 from sparsecore.nn import sparse_layers
 
-__all__ = ["DataParallel"]
+__all__ = ["DataParallel", "let_go_of_all"]
 
 
 class DataParallel(nn.Module):
@@ -36,6 +38,9 @@ class DataParallel(nn.Module):
         If ranks hold different links.
     """
 
+    _parallel: list[DistributedDataParallel]
+    _sizes: list[int]
+
     def __init__(self, module: nn.Module, **options: Any) -> None:
         super().__init__()
         group = options.get("process_group")
@@ -49,6 +54,7 @@ class DataParallel(nn.Module):
         self._options = options
         self._values = [layer.values for layer in layers.values()]
         self._lay_out()
+        _alive.add(self)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Return what the model returns; gradients are averaged in the backward pass."""
@@ -60,11 +66,25 @@ class DataParallel(nn.Module):
         """Return a context in which gradients are only added up, as in torch; no update may fall inside."""
         return self._parallel[0].no_sync()
 
+    def let_go(self) -> None:
+        """Give up what torch holds of the process group; a later forward pass needs another one."""
+        self._parallel, self._sizes = [], []
+
     def _present_sizes(self) -> list[int]:
         return [values.numel() for values in self._values]
 
     def _lay_out(self, **more: Any) -> None:
         # In a list, so that its parameters are not registered a second time; the old one lets go of its hooks first.
-        self._parallel: list[DistributedDataParallel] = []
+        self._parallel = []
         self._parallel = [DistributedDataParallel(self.module, **self._options, **more)]
         self._sizes = self._present_sizes()
+
+
+_alive: weakref.WeakSet[DataParallel] = weakref.WeakSet()
+
+
+def let_go_of_all() -> None:
+    """Let all networks of this process give up what torch holds of process groups."""
+    for network in list(_alive):
+        network.let_go()
+    gc.collect()

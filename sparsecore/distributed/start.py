@@ -1,4 +1,4 @@
-"""Joining the processes that torchrun started, at the first attempt and after every restart."""
+"""Joining the processes that torchrun started, at the first attempt and after every restart, and leaving them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
+from sparsecore.distributed.parallel import let_go_of_all
 from sparsecore.errors import ConfigError
 
-__all__ = ["start"]
+__all__ = ["start", "stop"]
 
 
 def start(backend: str | None = None) -> None:
@@ -44,3 +45,14 @@ def start(backend: str | None = None) -> None:
     if backend is None:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=PrefixStore(f"sparsecore/{attempt}", tcp), rank=rank, world_size=ranks)
+
+
+def stop() -> None:
+    """Leave the default process group, as ``torch.distributed.destroy_process_group`` does, without waiting for ever.
+
+    Where what torch holds inside `DataParallel` outlives the group, its end can wait for a thread of gloo that waits
+    for the interpreter lock: a process that has done all its work then never ends. So that goes first.
+    """
+    let_go_of_all()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsecore.errors import CheckpointError
+from sparsecore.errors import CheckpointError, ConfigError, check_types
 from sparsecore.metrics.training import area_across_epochs
 
 __all__ = ["EpochRecord", "Summary", "area_across_epochs", "summarize"]
@@ -85,12 +85,15 @@ class EpochRecord:
         Raises
         ------
         CheckpointError
-            If fields are missing or unknown.
+            If fields are missing, unknown or of another type.
         """
         try:
-            return cls(**{**values, "densities": tuple(values["densities"])})
-        except (TypeError, KeyError) as error:
-            raise CheckpointError(f"Expected the record of an epoch. Got {sorted(values)}.") from error
+            record = cls(**{**values, "densities": tuple(values["densities"])})
+            check_types(record)
+        except (TypeError, KeyError, ConfigError) as error:
+            got = sorted(map(str, values)) if isinstance(values, dict) else values
+            raise CheckpointError(f"Expected the record of an epoch. Got {got}: {error}") from error
+        return record
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import logging
 import math
@@ -349,25 +350,35 @@ class Trainer:
         Raises
         ------
         CheckpointError
-            If the state is incomplete or belongs to another model or other settings.
+            If the state is incomplete or belongs to another model or other settings; nothing has changed then.
         """
         expected = {"settings", "records", "model", "optimizer", "evolution", "torch_rng"}
         if not expected <= state.keys():
             raise CheckpointError(f"Expected a training state with {sorted(expected)}. Got {sorted(state, key=str)}.")
         mine = dataclasses.asdict(self.settings)
-        if {"non_finite": "raise", **state["settings"]} != mine:  # which was not written down before it was an option
+        theirs = state["settings"]
+        # The policy was not written down before it was an option.
+        if not isinstance(theirs, Mapping) or {"non_finite": "raise", **theirs} != mine:
             raise CheckpointError(f"Expected a training state with settings {mine}. Got {state['settings']}.")
         if (state["evolution"] is None) != (self.evolution is None):
             raise CheckpointError("Expected evolution state exactly if the model is sparse. Got the other.")
+        before = copy.deepcopy(self.state_dict())
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
+            self._restore(state)
+        except Exception as error:
+            self._restore(before)
+            if isinstance(error, CheckpointError):
+                raise
             raise CheckpointError(f"Expected the training state of this model. Got another: {error}") from error
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        records = [EpochRecord.from_dict(record) for record in state["records"]]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
         if self.evolution is not None:
             self.evolution.load_state_dict(state["evolution"])
-        self.records = [EpochRecord.from_dict(record) for record in state["records"]]
         torch.set_rng_state(state["torch_rng"])
+        self.records = records
 
 
 class _Loss:

@@ -443,8 +443,10 @@ class Evolution:
             restored = [_Restored(layers[mine.name], mine) for mine in self._states]
             step, updates, seed = int(state["step"]), int(state["updates"]), int(state["seed"])
             memory = float(state["memory"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"Expected the state of an evolution. Got one without {error}.") from error
+        except CheckpointError:
+            raise
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
+            raise CheckpointError(f"Expected the state of an evolution. Got another: {error}.") from error
         for mine, saved in zip(self._states, restored, strict=True):
             saved.give_to(mine)
         self._step, self._updates, self.seed, self._memory = step, updates, seed, memory
@@ -458,7 +460,7 @@ class _Restored:
         self.n_start, self.frozen = int(saved["n_start"]), bool(saved["frozen"])
         self.overlap, self.grown = float(saved["overlap"]), int(saved["grown"])
         self.link_steps = int(saved["link_steps"])
-        self.history = History(saved["history_ids"].numpy().copy(), saved["history_values"].numpy().copy())
+        self.history = History.restored(saved["history_ids"], saved["history_values"], mine.layer.topology)
         self.own = None if saved["own"] is None else saved["own"].clone().to(mine.layer.values.device)
         self.heard = [(part["step"], part["inputs"], part["grads"]) for part in saved["heard"]]
         if (self.own is None) != (mine.own is None) or (

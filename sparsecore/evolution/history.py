@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from sparsecore._typing import FloatArray, Int64Array
+from sparsecore.errors import CheckpointError
 from sparsecore.storage import Topology, TopologyEdit
 
 __all__ = ["History"]
@@ -33,6 +35,23 @@ class History:
     def empty(cls) -> History:
         """Return the history of a layer that never changed."""
         return cls(np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+    @classmethod
+    def restored(cls, ids: torch.Tensor, values: torch.Tensor, topology: Topology) -> History:
+        """Return the history that a checkpoint holds of a layer with the shape of `topology`.
+
+        Raises
+        ------
+        CheckpointError
+            If ids are not sorted or not those of such a layer, or do not fit the values.
+        """
+        known, held = ids.numpy().astype(np.int64), values.numpy().astype(np.float32)
+        inside = known.ndim == 1 and (known.size == 0 or (known[0] >= 0 and known[-1] < topology.n_possible))
+        if not inside or known.shape != held.shape or bool((np.diff(known) <= 0).any()):
+            raise CheckpointError(
+                f"Expected sorted ids below {topology.n_possible} with one value each as a layer's history. Got others."
+            )
+        return cls(known, held)
 
     @property
     def ids(self) -> Int64Array:

@@ -13,7 +13,14 @@ from typing import Any
 
 from sparsecore.engine.records import EpochRecord, Summary
 from sparsecore.engine.trainer import Trainer
-from sparsecore.errors import CheckpointError, ConfigError, UnknownNameError, check_count
+from sparsecore.errors import (
+    CheckpointError,
+    ConfigError,
+    ShapeError,
+    TopologyError,
+    UnknownNameError,
+    check_count,
+)
 from sparsecore.io import checkpoint
 from sparsecore.nn import sparse_layers
 from sparsecore.storage import Topology
@@ -128,11 +135,15 @@ class RunFolder:
         path = self.path / _METRICS
         if not path.is_file():
             return []
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"Expected lines of text in {path}. Got: {error}.") from error
         records = []
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(lines, 1):
             try:
                 records.append(EpochRecord.from_dict(json.loads(line)))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise CheckpointError(f"Expected JSON in line {number} of {path}. Got {error}.") from error
         return records
 
@@ -148,7 +159,10 @@ class RunFolder:
         """Return the topology of every sparse layer ``"before"`` or ``"after"`` training; empty for a dense model."""
         path = self._topology_path(when)
         stored = checkpoint.load(path) if path.is_file() else {}
-        return {name: Topology(part["shape"], part["col_ptr"], part["rows"]) for name, part in stored.items()}
+        try:
+            return {name: Topology(part["shape"], part["col_ptr"], part["rows"]) for name, part in stored.items()}
+        except (KeyError, TypeError, TopologyError, ShapeError) as error:
+            raise CheckpointError(f"Expected the topologies of a run in {path}. Got others: {error}") from error
 
     def on_start(self, trainer: Trainer) -> None:
         """Remove what a killed process left, make the metrics agree with the trainer, note the first topologies.
@@ -229,7 +243,7 @@ def _line(record: EpochRecord) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"Expected JSON in {path}. Got: {error}.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"Expected a JSON object in {path}. Got {type(content).__name__}.")

@@ -59,6 +59,10 @@ class Topology:
 
     def __init__(self, shape: Shape, col_ptr: ArrayLike, rows: ArrayLike, *, trust: bool = False) -> None:
         self.shape: Shape = (int(shape[0]), int(shape[1])) if trust else _checked_shape(shape)
+        if not trust:
+            col_ptr, rows = _integers(col_ptr, "col_ptr"), _integers(rows, "rows")
+            if rows.size and (rows.min() < 0 or rows.max() >= self.shape[0]):  # before int32 can wrap them
+                _fail(f"rows in [0, {self.shape[0]})", f"{rows.min()} to {rows.max()}")
         self._lists = _frozen(col_ptr, np.int64), _frozen(rows, np.int32)
         self.col_ptr, self.rows = self._lists
         self.n_links = int(self.rows.size)
@@ -176,14 +180,11 @@ class Topology:
         return cls((n_out, n_in), np.arange(n_in + 1, dtype=np.int64) * n_out, rows, trust=True)
 
     def _validate(self) -> None:
-        n_out, n_in = self.shape
-        ptr, rows = self.col_ptr, self.rows
+        n_in, ptr, rows = self.n_in, self.col_ptr, self.rows
         if ptr.shape != (n_in + 1,):
             _fail(f"col_ptr of shape ({n_in + 1},)", f"shape {ptr.shape}")
         if rows.ndim != 1 or ptr[0] != 0 or ptr[-1] != rows.size or bool((np.diff(ptr) < 0).any()):
             _fail("col_ptr rising from 0 to n_links", f"{ptr[0]} to {ptr[-1]} with n_links = {rows.size}")
-        if rows.size and (rows.min() < 0 or rows.max() >= n_out):
-            _fail(f"rows in [0, {n_out})", f"{rows.min()} to {rows.max()}")
         key = self.keys
         if bool((np.diff(key) <= 0).any()):
             _fail("rows sorted and unique within every input", "rows that are not; Topology.from_coo sorts them")
@@ -401,8 +402,8 @@ def _integers(values: ArrayLike, name: str) -> Int64Array:
 
 
 def _checked_shape(shape: Shape) -> Shape:
-    ok = len(shape) == 2 and all(hasattr(n, "__index__") and 0 <= n <= NEURON_LIMIT for n in shape)
-    if not ok:
+    pair = isinstance(shape, (tuple, list, np.ndarray)) and len(shape) == 2
+    if not pair or not all(hasattr(n, "__index__") and 0 <= n <= NEURON_LIMIT for n in shape):
         raise ShapeError(f"Expected shape (n_out, n_in) of integers in [0, {NEURON_LIMIT}]. Got {shape!r}.")
     return int(shape[0]), int(shape[1])
 

@@ -1,7 +1,9 @@
 """Real processes under torchrun, compared with one process that sees the whole batch."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 import sparsecore as sc
-from sparsecore.distributed import DataParallel, require_same, share
+from sparsecore.distributed import DataParallel, require_same, share, stop
 from sparsecore.errors import ConfigError
 from sparsecore.models import MLP
 
@@ -34,9 +36,26 @@ def run(out, ranks, **options):
     launch += ["--max-restarts", "1", *rendezvous]
     command = [sys.executable, *(launch if ranks > 1 else []), str(WORKER), json.dumps({"out": str(out), **options})]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        try:
+            _, told = process.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            end_session(process.pid)
+            raise
+    assert process.returncode == 0, told[-3000:]
     return json.loads((out / "end.json").read_text())
+
+
+def end_session(leader):
+    """Kill a process and all that it started: torchrun gives every rank a session of its own."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, parent = int(status.parent.name), int(status.read_text().rpartition(")")[2].split()[1])
+            if parent == leader:
+                os.kill(pid, signal.SIGKILL)
+    os.kill(leader, signal.SIGKILL)
 
 
 def assert_equal(several, alone):
@@ -109,6 +128,17 @@ def test_a_graph_fixed_for_good_is_refused(group):
 
 def test_equal_content_passes(group):
     require_same("links", b"x")
+
+
+def test_stop_leaves_the_group_while_a_network_is_still_there(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    parallel = DataParallel(network()[0])
+    parallel(torch.zeros(3, 6)).sum().backward()
+    stop()
+    assert not dist.is_initialized()
+    with pytest.raises((ValueError, RuntimeError)):  # torch's own: there is no group any more
+        parallel(torch.zeros(3, 6))
+    stop()
 
 
 def test_fully_shard_is_refused_and_says_what_to_use(group):

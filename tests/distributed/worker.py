@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
 import sparsecore as sc
-from sparsecore.distributed import DataParallel, share, start
+from sparsecore.distributed import DataParallel, share, start, stop
 from sparsecore.io import load, save
 from sparsecore.models import MLP
 from sparsecore.predictors import Gradient
@@ -98,7 +98,7 @@ def main():
         }
         (OUT / "end.json").write_text(json.dumps(end))
     if not alone:
-        dist.destroy_process_group()
+        stop()
 
 
 if __name__ == "__main__":
