@@ -98,7 +98,8 @@ def _outline(model: str, batch: int, tokens: int) -> Outline:
             f"Expected sizes such as 784-1568x3-10, llama-60m or the path of a config.json. Got {model!r}, "
             "which is neither and no file."
         )
-    outline: Outline = pretrained.outline_pretrained(config, batch, tokens)
+    with console.status("running the model on tensors without data"):
+        outline: Outline = pretrained.outline_pretrained(config, batch, tokens)
     return outline
 
 

@@ -18,9 +18,10 @@ __all__ = ["FORMS", "OPTIMIZERS", "UPDATE_BYTES", "Cost", "Plan", "plan_model"]
 #: Floats of state that an optimizer keeps per parameter.
 OPTIMIZERS = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}
 
-#: Bytes per link of the peak of an update by CHTs under Adam, values, lists and state counted in. Measured:
-#: bench/results/memory.json, 89 at 30% to 115 at 1% of a 4096 x 4096 layer.
-UPDATE_BYTES = 100
+#: Bytes of the peak of an update by CHTs under Adam, values, lists and state counted in: per link of all layers, and
+#: per link of the largest one on top. Measured: bench/results/memory.json (one layer: 89 at 30% to 115 at 1% of
+#: 4096 x 4096), and chains of two and eight layers (``tests/planning``).
+UPDATE_BYTES, LARGEST_UPDATE_BYTES = 64, 36
 
 FORMS = ("dense", "masked", "links")
 
@@ -163,7 +164,8 @@ def _links(outline: Outline, links: list[int], state: int, threads: int) -> Cost
     passing = 0 if outline.chained else round((1 + padding) * _passing(outline))
     working = FLOAT_BYTES * copies * at_once + passing
     activations = round(padding * outline.links_bytes) if outline.chained else outline.links_bytes
-    update = (1 + state) * FLOAT_BYTES * outline.other_weights + UPDATE_BYTES * sum(links)
+    update = (1 + state) * FLOAT_BYTES * outline.other_weights
+    update += UPDATE_BYTES * sum(links) + LARGEST_UPDATE_BYTES * max(links)
     return Cost(weights, lists, weights, state * weights, activations, working, update)
 
 

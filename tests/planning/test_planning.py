@@ -26,6 +26,7 @@ TOLERANCE = 0.15
 
 PROBE = """
 import json, sys
+import sparsecore
 import torch
 from torch import nn
 from torch.nn import functional
@@ -33,7 +34,7 @@ from sparsecore import kernels
 from sparsecore.bench.peak import peak_above, resident_bytes, settle
 from sparsecore.models import MLP
 
-form, density, optimizer, sizes, batch = json.loads(sys.argv[1])
+form, density, optimizer, sizes, batch, updated = json.loads(sys.argv[1])
 torch.set_num_threads(2)
 kernels.set_num_threads(2)
 
@@ -62,13 +63,20 @@ def train(model):
         functional.cross_entropy(model(x), y).backward()
         opt.step()
         opt.zero_grad()
+    return sparsecore.CHTs(model, opt, every=1, zeta=0.3, seed=0) if updated else None
 
-train(build())  # compiled kernels and libraries are there afterwards
+def update(evolution):
+    if updated:
+        evolution.update()
+
+update(train(build()))  # compiled kernels and libraries are there afterwards
 settle()
 base = resident_bytes()
 model = build()
+evolution = train(model) if updated else None
+settle()
 with peak_above(base) as peak:
-    train(model)
+    update(evolution) if updated else train(model)
 print(peak.bytes)
 """
 
@@ -106,15 +114,28 @@ def test_updates_take_what_was_measured(row: dict[str, object]) -> None:
 def test_networks_take_what_is_measured_here(
     form: str, density: float, optimizer: str, sizes: tuple[int, ...], batch: int
 ) -> None:
+    measured = peak_of(form, density, optimizer, sizes, batch, False)
+    plan = plan_model(outline_mlp(sizes, batch), density=density, optimizer=optimizer, threads=2)
+    assert plan.costs[form].step == pytest.approx(measured, rel=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(1024,) * 9 + (10,), (2048, 2048, 2048, 10)])
+def test_updates_of_chains_take_what_is_measured_here(sizes: tuple[int, ...]) -> None:
+    measured = peak_of("links", 0.1, "adam", sizes, 32, True)
+    plan = plan_model(outline_mlp(sizes, 32), density=0.1, optimizer="adam", threads=2)
+    assert plan.costs["links"].update == pytest.approx(measured, rel=0.25)
+
+
+def peak_of(*task: object) -> int:
+    """Return the measured peak of a network in bytes, of a step or of an update, in a process of its own."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("peaks are exact on Linux alone")
-    task = json.dumps([form, density, optimizer, sizes, batch])
     environment = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
-    command = [sys.executable, "-W", "ignore", "-c", PROBE, task]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | environment)
+    command = [sys.executable, "-W", "ignore", "-c", PROBE, json.dumps(task)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=os.environ | environment)
     assert done.returncode == 0, done.stderr
-    plan = plan_model(outline_mlp(sizes, batch), density=density, optimizer=optimizer, threads=2)
-    assert plan.costs[form].step == pytest.approx(int(done.stdout.split()[-1]), rel=TOLERANCE)
+    return int(done.stdout.split()[-1])
 
 
 @pytest.mark.parametrize("density", [0.01, 0.2])
