@@ -42,7 +42,7 @@ def share(evolution: Evolution, group: dist.ProcessGroup | None = None) -> Evolu
 
     Notes
     -----
-    A checkpoint holds what rank 0 has heard. For rules with a window of several steps (`Gradient`), one that is saved
+    A checkpoint holds what rank 0 has heard. For rules with a window of several steps (`Momentum`), one that is saved
     inside a window resumes with the samples of rank 0 in place of those of all ranks.
     """
     require_group(group)

@@ -18,7 +18,7 @@ import sparsecore as sc
 from sparsecore.distributed import DataParallel, share, start, stop
 from sparsecore.io import load, save
 from sparsecore.models import MLP
-from sparsecore.predictors import Gradient
+from sparsecore.predictors import Momentum
 
 OPTIONS = json.loads(sys.argv[1])
 OUT = Path(OPTIONS["out"])
@@ -30,7 +30,7 @@ def method(model, optimizer):
     if name == "chtss":
         return sc.CHTss(model, optimizer, every=EVERY, steps=STEPS, density=0.15, seed=3)
     if name == "window":
-        return sc.RigL(model, optimizer, every=EVERY, steps=STEPS, seed=3, predictor=Gradient(window_steps=2))
+        return sc.RigL(model, optimizer, every=EVERY, steps=STEPS, seed=3, predictor=Momentum(window_steps=2))
     return {"chts": sc.CHTs, "rigl": sc.RigL, "deepr": sc.DeepR, "set": sc.SET}[name](
         model, optimizer, every=EVERY, steps=STEPS, seed=3
     )
