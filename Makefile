@@ -14,15 +14,16 @@ SAMPLE ?= 40
 PAPERS ?=
 SITE ?= site
 MINUTES ?= 60
+SECONDS_EACH ?= 60
 PINS := pyproject.toml setup.py constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LIST := sed -u -n -e 's/^Collecting \([^ ]*\).*/  \1/p' -e '/ERROR/p' -e '/WARNING: Retrying/p'
 
-.PHONY: help demo test slow soak mutation bench papers docs lint format typecheck wheel clean
+.PHONY: help demo test slow soak fuzz mutation bench papers docs lint format typecheck wheel clean
 
 help:
 	@sed -n 's/^#\(  .*\)/\1/p' Makefile
-	@echo "  make bench | papers | slow | soak | mutation | docs | lint | format | typecheck | wheel | clean"
+	@echo "  make bench | papers | slow | soak | fuzz | mutation | docs | lint | format | typecheck | wheel | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Expected Python >= 3.11. Got " + sys.version.split()[0] + ". Set PYTHON=python3.x")'
@@ -48,6 +49,10 @@ slow: $(VENV)/.installed-dev
 # Memory, link counts and a dense twin over a long training. make soak MINUTES=20
 soak: $(VENV)/.installed-dev
 	@$(BIN)/python tests/soak/soak.py --minutes $(MINUTES)
+
+# Coverage leads the fuzzing tests. make fuzz SECONDS_EACH=300 gives each of them five minutes
+fuzz: $(VENV)/.installed-dev $(VENV)/.installed-fuzz
+	@$(BIN)/python tests/fuzz/guided.py --seconds $(SECONDS_EACH)
 
 # The peers are optional: one that does not install here is named on the page. sparseprop is compiled with what is in PATH.
 $(VENV)/.installed-peers: $(PINS) | $(VENV)/.installed-dev
