@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,7 +170,7 @@ def read_idx(path: str | Path) -> UInt8Array:
         raise DataError(f"Expected a whole gzip file at {path}. Got a damaged one ({error}).") from error
 
 
-def _read_idx(path: Path, file: IO[bytes]) -> UInt8Array:
+def _read_idx(path: Path, file: gzip.GzipFile | io.BufferedReader) -> UInt8Array:
     """Read as much as the header says and not more: what a gzip file unpacks to has no bound."""
     start = file.read(4)
     if len(start) < 4 or start[:3] != b"\x00\x00\x08" or not 1 <= start[3] <= 4:
