@@ -11,9 +11,10 @@ import numpy as np
 from sparsecore._typing import Float64Array, Int64Array
 from sparsecore.engine import EpochRecord
 from sparsecore.errors import DataError
+from sparsecore.report.tiles import tile_counts
 from sparsecore.storage import Topology
 
-__all__ = ["plot_runs", "tile_counts"]
+__all__ = ["plot_runs"]
 
 _TILES = 256
 
@@ -50,20 +51,6 @@ def plot_runs(
         written.append(_adjacency(pyplot, folder / f"adjacency_{name}.png", name, before[name], after[name]))
         written.append(_degrees(pyplot, folder / f"degrees_{name}.png", name, before[name], after[name]))
     return written
-
-
-def tile_counts(topology: Topology, tiles: int = _TILES) -> Int64Array:
-    """Return how many links fall into each tile of the adjacency matrix, int64, (<= tiles, <= tiles).
-
-    Examples
-    --------
-    >>> tile_counts(Topology.from_coo([0, 3, 2], [0, 3, 3], shape=(4, 4)), tiles=2).tolist()
-    [[1, 0], [0, 2]]
-    """
-    n_rows, n_cols = min(tiles, topology.n_out), min(tiles, topology.n_in)
-    rows = topology.rows.astype(np.int64) * n_rows // topology.n_out
-    cols = topology.cols.astype(np.int64) * n_cols // topology.n_in
-    return np.bincount(rows * n_cols + cols, minlength=n_rows * n_cols).reshape(n_rows, n_cols)
 
 
 def _pyplot() -> Any:
@@ -103,7 +90,7 @@ def _adjacency(
     figure, axes = pyplot.subplots(2, len(after), figsize=(3.2 * len(after), 6.4), layout="constrained", squeeze=False)
     for row, (when, layers) in enumerate((("before", before), ("after", after))):
         for axis, (layer, topology) in zip(axes[row], layers.items(), strict=True):
-            counts = tile_counts(topology)
+            counts = tile_counts(topology, tiles=_TILES)
             axis.imshow(counts, cmap="Greys", aspect="auto", interpolation="nearest", vmax=max(1, counts.max() // 2))
             axis.set(title=f"{layer}, {when}", xlabel=f"{topology.n_in} inputs", ylabel=f"{topology.n_out} outputs")
             axis.set(xticks=[], yticks=[])

@@ -58,7 +58,7 @@ def power_law(degrees: ArrayLike) -> PowerLaw:
     Raises
     ------
     TopologyError
-        If there are fewer than two different positive degrees.
+        If there are fewer than two different positive degrees, or no exponent fits them.
     ConfigError
         If the package powerlaw is not installed.
 
@@ -76,7 +76,10 @@ def power_law(degrees: ArrayLike) -> PowerLaw:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # it warns of its own outdated calls, and of every x_min that does not fit
         fit = fitting.Fit(data, discrete=True, verbose=0, parameter_ranges={"alpha": list(GAMMA_RANGE)})
-        alpha, x_min, distance = float(fit.alpha), int(fit.xmin), float(fit.D)
+        alpha, start, distance = float(fit.alpha), float(fit.xmin), float(fit.D)
+    if not np.isfinite([alpha, start, distance]).all():
+        raise TopologyError(f"Expected degrees that a power law can be fitted to. Got values up to {data.max()}.")
+    x_min = int(start)
     n_tail = int(np.count_nonzero(data >= x_min))
     return PowerLaw(alpha, x_min, distance, (alpha - 1) / n_tail**0.5, n_tail)
 

@@ -118,6 +118,14 @@ def test_an_axis_of_equal_values_has_room_on_both_sides() -> None:
     assert axis_for([0.0], 0, 100, within=(0.0, 1.0)).low == 0.0
 
 
+def test_degrees_that_no_power_law_fits_give_a_reason() -> None:
+    pytest.importorskip("powerlaw")
+    # One hub in a million: no exponent up to 10 fits, and the package answers with not-a-number.
+    pairs = Topology.from_coo(np.arange(15_000), np.arange(15_000), shape=(20_000, 20_000))
+    few = Topology.from_coo(np.r_[pairs.rows, 0], np.r_[pairs.cols, 1], shape=pairs.shape)
+    assert isinstance(Structure([few]).law, str)
+
+
 def test_a_network_without_links_gives_reasons_instead_of_figures() -> None:
     structure = Structure([Topology.from_coo([], [], shape=(5, 4))])
     assert all(isinstance(part, str) for part in (structure.law, structure.communities, structure.angles))
