@@ -55,7 +55,7 @@ def headline(run: Run) -> Node:
         ("accuracy_last", f"best epoch {percent(found['accuracy_best_on_test'])}"),
         ("density", f"{count(found['links'])} links"),
         ("anp", "of the neurons are active"),
-        ("itop", f"of the links ever tried, {count(found['updates'])} updates"),
+        ("itop", f"of all possible links were tried, {count(found['updates'])} updates"),
         ("wall_s", f"{found['ms_per_step']:.3g} ms per step, {count(found['epochs'])} epochs"),
         ("peak_memory_bytes", stored),
     )
@@ -106,7 +106,7 @@ def _layers(run: Run) -> Section:
 
 
 def _links(run: Run) -> Section:
-    words = "Each picture shows a layer at one time: the darker a tile, the more links it holds. "
+    words = "Each picture shows a layer at one time: the stronger a tile stands out, the more links it holds. "
     if len(run.moments) < 3:
         words += "Times between are shown for runs that keep more checkpoints (train --keep 10)."
     return Section("links", "Links over time", [_text(words.strip()), *heat_maps(run.moments)])
