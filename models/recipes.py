@@ -116,6 +116,8 @@ class ImageRun:
         under `deterministic`.
     deterministic : bool
         Same bits on any number of threads, see `sparsecore.kernels.set_deterministic`.
+    best : str, optional
+        Metric by which the best model is kept beside the checkpoints, see `RunFolder`.
     non_finite : str
         What happens to steps whose numbers are not finite: ``"raise"``, ``"skip"`` or ``"clip"``, see
         `sparsecore.engine.Settings`.
@@ -149,6 +151,7 @@ class ImageRun:
     threads: int | None = None
     deterministic: bool = False
     non_finite: str = "raise"
+    best: str | None = None
 
     def __post_init__(self) -> None:
         """Check types, names and ranges before anything is loaded."""
@@ -229,7 +232,7 @@ def create_folder(path: str | Path, config: ImageRun, *, force: bool = False, ke
     exact = dataclasses.replace(config, threads=config.threads or _processors())
     versions = {"sparsecore": __version__, "torch": torch.__version__}
     content = {"run": exact.as_dict(), "versions": versions, "machine": machine()}
-    return RunFolder.create(path, content, force=force, keep=keep)
+    return RunFolder.create(path, content, force=force, keep=keep, best=config.best)
 
 
 def read_config(folder: RunFolder) -> ImageRun:

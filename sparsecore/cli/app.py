@@ -94,7 +94,7 @@ def train(
             autocompletion=completes(generators.registry, "auto"),
         ),
     ] = "auto",
-    init: Annotated[str, typer.Option(help="Scheme of the first values: swi or kaiming.")] = "swi",
+    init: Annotated[str, typer.Option(help="Scheme of the first values: swi, kaiming or kaiming_dense.")] = "swi",
     lr: Annotated[float, typer.Option(help="Learning rate at the first step.")] = 0.025,
     lr_end: Annotated[float, typer.Option(help="Learning rate at the last step, linear between.")] = 2.5e-4,
     momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = 0.9,
@@ -139,6 +139,17 @@ def train(
     redistribution: parts.Redistribution = None,
     holdout: Annotated[int, typer.Option(help="Training samples kept apart to choose an epoch by.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads; all processors when missing.")] = None,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Same bits on any number of threads.")] = False,
+    non_finite: Annotated[
+        str, typer.Option(help="What happens to a step with NaN or infinity: raise, skip or clip.")
+    ] = "raise",
+    best: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep the best model too, by valid_accuracy (with --holdout), train_loss or test_accuracy.",
+            show_default=False,
+        ),
+    ] = None,
     keep: Keep = 1,
     force: Force = False,
 ) -> dict[str, Any]:
@@ -183,6 +194,9 @@ def train(
         ),
         holdout=holdout,
         threads=threads,
+        deterministic=deterministic,
+        non_finite=non_finite,
+        best=best,
     )
     samples = recipes.load_data(config)
     folder = recipes.create_folder(out, config, force=force, keep=keep)
@@ -206,6 +220,7 @@ def resume(
         console.print(f"{run} has ended already.")
         return _show_summary(folder, done)
     config = recipes.read_config(folder)
+    folder = RunFolder(run, keep=keep, best=config.best)
     samples = recipes.load_data(config, data_dir)
     with RunProgress(console) as progress:
         recipes.warm_up(config)

@@ -82,6 +82,11 @@ def sparse_chain(x: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
         n_out, n_in = layer.values.shape if layer.topology is None else layer.topology.shape
         if n_in != width:
             raise ShapeError(f"Expected inputs with {n_in} features in the last axis. Got {width}.")
+        if layer.topology is not None and layer.values.shape[0] != layer.topology.n_links:
+            raise ShapeError(
+                f"Expected {layer.topology.n_links} values, one per link. Got {layer.values.shape[0]}. "
+                "Evaluate inside `with evolution.hold():` while another thread updates the links."
+            )
         width = n_out
     backend, dtype_out = kernels.choose(x.device), _dtype_out(x)
     dtype = dtype_out if dtype_out in backend.dtypes else torch.float32

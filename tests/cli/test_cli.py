@@ -70,6 +70,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+def test_the_best_model_is_kept_and_steps_follow_a_policy(tmp_path: Path) -> None:
+    options = ("--best", "valid_accuracy", "--holdout", "500", "--non-finite", "skip", "--deterministic")
+    done = call("train", *SMALL, *options, "--out", tmp_path / "run")
+    assert done.status == 0, done.err
+    folder = RunFolder(tmp_path / "run")
+    config = recipes.read_config(folder)
+    assert (config.best, config.non_finite, config.deterministic) == ("valid_accuracy", "skip", True)
+    best = folder.best()
+    assert best["value"] == max(record.valid_accuracy for record in folder.metrics())
+    assert call("resume", tmp_path / "run").status == 0
+    refused = call("train", *SMALL, "--best", "loss", "--out", tmp_path / "other")
+    assert refused.status == 2
+    assert "valid_accuracy" in refused.err
+
+
 def test_the_module_runs_as_a_program_without_warnings() -> None:
     command = [sys.executable, "-W", "error", "-m", "sparsecore", "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -90,6 +90,8 @@ def test_bad_inputs_are_refused():
     one = layer()
     with pytest.raises(ShapeError, match="Expected inputs with 8 features.*Got 7"):
         sparse_linear(torch.randn(4, 7), one.values, one.topology)
+    with pytest.raises(ShapeError, match=r"values, one per link. Got 3. Evaluate inside"):
+        sparse_chain(torch.zeros(1, 8), [Layer(random_topology(4, 8, 0.5), torch.zeros(3), None, False)])
     with pytest.raises(ShapeError, match="Expected values of shape"):
         sparse_linear(torch.randn(4, 8), one.values[1:], one.topology)
     with pytest.raises(DtypeError, match="floating"):
