@@ -445,6 +445,8 @@ class Evolution:
             memory = float(state["memory"])
         except CheckpointError:
             raise
+        except KeyError as error:
+            raise CheckpointError(f"Expected the state of an evolution. Got one without {error}.") from error
         except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise CheckpointError(f"Expected the state of an evolution. Got another: {error}.") from error
         for mine, saved in zip(self._states, restored, strict=True):

@@ -398,7 +398,7 @@ def _integers(values: ArrayLike, name: str) -> Int64Array:
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         _fail(f"{name} as a 1-D integer array", f"{array.ndim}-D {array.dtype}")
-    return array.astype(np.int64)
+    return array.astype(np.int64) if array.size else np.zeros(0, np.int64)
 
 
 def _checked_shape(shape: Shape) -> Shape:

@@ -65,6 +65,7 @@ def test_made_up_ids_are_a_topology_or_an_error_of_ours(shape, ids):
 
 
 @given(LISTS)
+@example(np.zeros(0, np.complex64))
 def test_made_up_positions_are_a_subset_or_an_error_of_ours(positions):
     whole = Topology.from_ids([0, 2, 3, 7], (3, 3))
     with only_errors_of_ours():

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import sparsecore as sc
 from sparsecore import kernels
-from sparsecore.errors import ConfigError, SignalError
+from sparsecore.errors import NonFiniteError, SignalError
 from sparsecore.evolution import Evolution, Rule, percolate
 from sparsecore.evolution.device_history import DeviceHistory
 from sparsecore.evolution.history import History
@@ -210,7 +210,7 @@ def test_missing_signals_are_named(device):
             Evolution(model, opt, rule, every=1).update()
     with torch.no_grad():
         layers_of(model)[0].values[3] = float("nan")
-    with pytest.raises(ConfigError, match="not finite"):
+    with pytest.raises(NonFiniteError, match="Expected finite values"):
         Evolution(model, opt, Rule(), every=1).update()
 
 
