@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import sparsecore
+from sparsecore.io.machine import processor
 from sparsecore.kernels import get_num_threads
 
 __all__ = ["commit", "machine", "source_digest"]
@@ -30,7 +31,7 @@ _NO_MATTER = ("metrics/", "cli/", "report/", "page/", "run.py", "store.py", "net
 def machine() -> dict[str, Any]:
     """Return CPU, threads, versions and commit as plain JSON data."""
     return {
-        "cpu": _cpu_name(),
+        "cpu": processor(),
         "vector": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
@@ -71,15 +72,6 @@ def _git(*words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
 
 
 def _version(name: str) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from sparsecore.errors import CheckpointError
-from sparsecore.evolution import methods
+from sparsecore.evolution import Parts, methods
 
 __all__ = ["DENSE", "accepted", "add_options", "from_options", "from_plain", "option"]
 
@@ -27,8 +27,12 @@ def option(default: Any, about: str) -> Any:
 
 
 def accepted(method: str) -> set[str]:
-    """Return the names of the options of a method; none for the dense network."""
-    return set() if method == DENSE else set(inspect.signature(methods.entry(method).factory).parameters)
+    """Return the names of the options of a method, parts of its rule included; none for the dense network."""
+    if method == DENSE:
+        return set()
+    options = inspect.signature(methods.entry(method).factory).parameters
+    takes_parts = any(option.kind is inspect.Parameter.VAR_KEYWORD for option in options.values())
+    return set(options) | (set(Parts.__annotations__) if takes_parts else set())
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type[Any]) -> None:

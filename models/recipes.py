@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,13 +23,14 @@ from sparsecore.errors import (
     check_positive,
     check_types,
 )
-from sparsecore.evolution import Evolution, Parts, Rule, methods, redistribution
+from sparsecore.evolution import Evolution, Rule, methods, redistribution
 from sparsecore.evolution.methods.parts import preset_of
 from sparsecore.io import RunFolder
 from sparsecore.io.machine import machine
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
 from sparsecore.models.mlp import MLP
+from sparsecore.models.options import DENSE, accepted
 from sparsecore.nn import SparseLinear
 from sparsecore.registry import named_options
 from sparsecore.schedules import Constant, Cosine, Linear
@@ -48,9 +48,6 @@ __all__ = [
     "run",
     "warm_up",
 ]
-
-#: Method name of the dense network of the same shape, which no registered method is.
-DENSE = "dense"
 
 #: Methods whose papers start from correlations between input features; the others start uniformly.
 _CORRELATED = ("static", "cht", "chts", "chtss")
@@ -410,12 +407,8 @@ def _rule_parts(changes: Mapping[str, Any], steps: int) -> dict[str, Any]:
 
 
 def _accepted(method: str) -> set[str]:
-    """Return the options that a method has, the parts of its rule included."""
-    if method == DENSE:
-        return set()
-    options = inspect.signature(methods.entry(named_options("method", method)[0]).factory).parameters
-    rest = any(option.kind is inspect.Parameter.VAR_KEYWORD for option in options.values())
-    return set(options) | (set(Parts.__annotations__) if rest else set())
+    """Return the options that a method, with options of its own or not, has; parts of its rule included."""
+    return accepted(named_options("method", method)[0])
 
 
 def _decays(config: ImageRun) -> bool:
@@ -428,8 +421,8 @@ def _method_options(config: ImageRun, steps: int) -> dict[str, Any]:
     name, own = named_options("method", config.method)
     if config.rule and name in (DENSE, "static"):
         raise ConfigError(f"Expected no changes of the rule of {config.method!r}, which has none. Got {config.rule}.")
-    accepted = _accepted(config.method)
-    options: dict[str, Any] = {"density": config.density} if "density" in accepted else {}
+    known = _accepted(config.method)
+    options: dict[str, Any] = {"density": config.density} if "density" in known else {}
     if config.preset is not None:
         options["preset"] = config.preset
     if config.removal is not None:
@@ -443,7 +436,7 @@ def _method_options(config: ImageRun, steps: int) -> dict[str, Any]:
     renamed = {"density": "density_schedule"}
     options |= {renamed.get(name, name): part for name, part in _rule_parts(config.rule, steps).items()}
     for option in (*options, *own):
-        if option not in accepted:
+        if option not in known:
             raise ConfigError(f"Expected options that method {config.method!r} has. Got {option}, which it has not.")
     if config.preset is not None:
         preset_of(config.preset)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from sparsecore import generators, kernels
 from sparsecore.errors import ConfigError, check_count, check_fraction, check_positive
 from sparsecore.evolution import Evolution, methods
+from sparsecore.models.options import DENSE, accepted
 from sparsecore.models.translation.batches import EncodedPairs, TokenBatches
 from sparsecore.models.translation.corpus import Pairs
 from sparsecore.models.translation.tokenizer import BytePairs
@@ -23,9 +23,6 @@ from sparsecore.nn import sparse_layers, sparsify
 from sparsecore.schedules import Cosine, INoam, Noam
 
 __all__ = ["DENSE", "TranslationRun", "TranslationTask", "build", "prepare"]
-
-#: The method of a network without missing links.
-DENSE = "dense"
 
 
 @dataclass(frozen=True)
@@ -180,7 +177,7 @@ def _learning_rate(run: TranslationRun) -> _Scaled:
 
 def _make_sparse(model: Transformer, run: TranslationRun) -> None:
     """Make all linear layers of encoder and decoder sparse; sums keep the variance of Glorot's dense weights."""
-    density = run.density_start if "density" in _accepted(run.method) else run.density
+    density = run.density_start if "density" in accepted(run.method) else run.density
     topology = generators.registry.build(run.topology, **run.topology_options)
     sparsify(model, density=density, topology=topology, include=["encoder.*", "decoder.*"], seed=run.seed)
     for layer in sparse_layers(model).values():
@@ -191,11 +188,7 @@ def _make_sparse(model: Transformer, run: TranslationRun) -> None:
 def _evolution(run: TranslationRun, model: Transformer, optimizer: torch.optim.Optimizer) -> Evolution:
     zeta = Cosine(run.zeta, 0.0, run.steps) if run.zeta_schedule == "cosine" else run.zeta
     offered = {"density": run.density, "preset": "translation", "zeta": zeta}
-    options = {name: value for name, value in offered.items() if name in _accepted(run.method)}
+    options = {name: value for name, value in offered.items() if name in accepted(run.method)}
     return methods.build(
         run.method, model=model, optimizer=optimizer, every=run.every, steps=run.steps, seed=run.seed, **options
     )
-
-
-def _accepted(method: str) -> set[str]:
-    return set(inspect.signature(methods.entry(method).factory).parameters)

@@ -12,6 +12,7 @@ import torch
 
 from sparsecore import __version__, kernels
 from sparsecore.cli.screen import in_bytes
+from sparsecore.io.machine import processor
 from sparsecore.planning import this_machine
 
 __all__ = ["conflicts", "findings"]
@@ -34,7 +35,7 @@ def findings() -> dict[str, str]:
         "sparsecore": __version__,
         "python": f"{sys.version.split()[0]} on {platform.platform(terse=True)}",
         **{name: _version(name) for name in _LIBRARIES},
-        "processor": f"{_processor()}, {os.cpu_count()} cores, vectors {_vectors()}",
+        "processor": f"{processor()}, {os.cpu_count()} cores, vectors {_vectors()}",
         "memory": f"{in_bytes(this_machine().ram_bytes)} free",
         "threads": f"torch {torch.get_num_threads()}, link kernels {kernels.get_num_threads()}",
         "backends": ", ".join(kernels.available()),
@@ -123,15 +124,6 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return _MISSING
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _gpu() -> str:

@@ -12,6 +12,7 @@ from sparsecore.cli.progress import Steps
 from sparsecore.cli.screen import console, percent
 from sparsecore.errors import ConfigError
 from sparsecore.io import RunFolder
+from sparsecore.report.moments import latest_of
 from sparsecore.storage import Topology
 
 __all__ = ["show_measures"]
@@ -25,7 +26,8 @@ def show_measures(folder: RunFolder) -> dict[str, Any]:
     ConfigError
         If the run has no sparse layer.
     """
-    times = {"before training": folder.topologies("before"), **_latest(folder)}
+    latest = latest_of(folder)
+    times = {"before training": folder.topologies("before"), latest.label: latest.layers}
     times = {when: layers for when, layers in times.items() if layers}
     if not times:
         raise ConfigError(f"Expected sparse layers in {folder.path}. Got a dense model. It has no links to measure.")
@@ -62,19 +64,6 @@ def chain_name(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
-def _latest(folder: RunFolder) -> dict[str, Mapping[str, Topology]]:
-    """Return the links after training, or those of the last checkpoint of a run that has not ended."""
-    after = folder.topologies("after")
-    if after or not folder.checkpoint_path.is_file():
-        return {"after training": after}
-    state = folder.state()
-    held = {}
-    for name, topology in folder.topologies("before").items():
-        lists = (state["model"][f"{name}.{part}"].numpy() for part in ("col_ptr", "rows"))
-        held[name] = Topology(topology.shape, *lists)
-    return {f"after epoch {len(state['records'])}": held}
-
-
 def _network_table(found: Mapping[str, Sequence[metrics.Measure]], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("measure")
@@ -82,7 +71,7 @@ def _network_table(found: Mapping[str, Sequence[metrics.Measure]], title: str) -
         table.add_column(when, justify="right")
     table.add_column(f"how ({list(found)[-1]})")
     for row in zip(*found.values(), strict=True):
-        table.add_row(row[0].name, *("-" if each.value is None else f"{each.value:.4g}" for each in row), row[-1].note)
+        table.add_row(row[0].name, *("–" if each.value is None else f"{each.value:.4g}" for each in row), row[-1].note)
     return table
 
 

@@ -126,10 +126,10 @@ def _table(title: str, costs: dict[str, Cost], machine: Machine) -> Table:
         table.add_column(form, justify="right")
     for name, label in _ROWS.items():
         values = [getattr(cost, name) for cost in costs.values()]
-        table.add_row(label, *(in_bytes(value) if value else "-" for value in values), end_section=name == "working")
+        table.add_row(label, *(in_bytes(value or None) for value in values), end_section=name == "working")
     for place, free in (("RAM", machine.ram_bytes), ("GPU memory", machine.gpu_bytes)):
         if free is not None:
-            words = {True: "yes", False: "no", None: "-"}
+            words = {True: "yes", False: "no", None: "–"}
             table.add_row(f"fits {place} ({in_bytes(free)} free)", *(words[_fits(c, free)] for c in costs.values()))
     return table
 

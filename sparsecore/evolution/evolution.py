@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 from sparsecore.errors import CheckpointError, ConfigError, check_count
-from sparsecore.evolution.apply import apply_edit, fresh_values, momentum_of
+from sparsecore.evolution.apply import apply_edit, fresh_values
 from sparsecore.evolution.companion import Companion
 from sparsecore.evolution.device_update import apply_on_device, runtime_for
 from sparsecore.evolution.finite import require_finite
-from sparsecore.evolution.history import History
-from sparsecore.evolution.on_device import DevicePlan, DeviceView, plan_on_device
+from sparsecore.evolution.layer_state import LayerState, Restored
+from sparsecore.evolution.on_device import DevicePlan, plan_on_device
 from sparsecore.evolution.percolation import activity
-from sparsecore.evolution.plan import LayerPlan, LayerView, derive_seed, plan_model
+from sparsecore.evolution.plan import LayerPlan, derive_seed, plan_model
 from sparsecore.evolution.report import LayerReport, Report
 from sparsecore.evolution.rule import Rule
 from sparsecore.evolution.signals import Recorder
@@ -52,44 +52,6 @@ class _Lock(contextlib.AbstractContextManager["_Lock", None]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Lock, ()
-
-
-class _LayerState:
-    """What evolution remembers of one layer between updates."""
-
-    def __init__(self, name: str, layer: SparseLinear) -> None:
-        self.name, self.layer = name, layer
-        self.n_start = layer.topology.n_links
-        self.history = History.empty()
-        self.frozen = False
-        self.overlap, self.grown = 0.0, 0
-        self.link_steps = 0
-        self.recorder = Recorder(layer)
-        self.own: torch.Tensor | None = None
-
-    def view(self, rule: Rule, optimizer: torch.optim.Optimizer) -> LayerView:
-        """Return the read-only view that planning works on."""
-        values, grad, companion = self.layer.values.detach(), self.layer.values.grad, rule.companion
-        signs = None
-        if companion is not None and self.own is not None:
-            values, signs = companion.whole(values, self.own), companion.signs(self.own)
-        return LayerView(
-            self.name,
-            self.layer.topology,
-            values.float().cpu().numpy(),
-            None if grad is None else grad.detach().float().cpu().numpy(),
-            self.recorder.signals(self.history if "history" in rule.needs else None) if rule.needs else None,
-            self.n_start,
-            self.frozen,
-            signs,
-            momentum_of(optimizer, self.layer.values) if "momentum" in rule.needs else None,
-        )
-
-    def view_on_device(self, rule: Rule) -> DeviceView:
-        """Return the view that planning on the device works on."""
-        values, heard = self.layer.values, self.recorder.heard() if "signals" in rule.needs else None
-        grad = None if values.grad is None else values.grad.detach()
-        return DeviceView(self.name, self.layer.topology, values.detach(), grad, heard, self.n_start, self.frozen)
 
 
 class Evolution:
@@ -140,7 +102,7 @@ class Evolution:
             raise ConfigError("Expected a model with SparseLinear layers. Got none. Build one or call sparsify(model).")
         _require_values(model, optimizer)
         circuits = _circuits(model, rule) if chains is None else [Circuit.chain(chain) for chain in chains]
-        self._chains = [[_LayerState(names[id(layer)], layer) for layer in circuit.layers] for circuit in circuits]
+        self._chains = [[LayerState(names[id(layer)], layer) for layer in circuit.layers] for circuit in circuits]
         self._circuits = circuits
         self._step, self._updates, self._last_update_s = 0, 0, 0.0
         self._memory = rule.amount.start if rule is not None else 0.0
@@ -151,7 +113,7 @@ class Evolution:
         self._listen_if_needed()
 
     @property
-    def _states(self) -> list[_LayerState]:
+    def _states(self) -> list[LayerState]:
         return [state for chain in self._chains for state in chain]
 
     def step(self) -> bool:
@@ -310,7 +272,7 @@ class Evolution:
         """Training steps counted so far."""
         return self._step
 
-    def _apply(self, state: _LayerState, plan: LayerPlan | DevicePlan, index: int, rule: Rule) -> None:
+    def _apply(self, state: LayerState, plan: LayerPlan | DevicePlan, index: int, rule: Rule) -> None:
         if isinstance(plan, DevicePlan):
             seed = derive_seed(self.seed, self._updates, index, 2)
             state.history = apply_on_device(state.layer, plan.edit, self._optimizer, rule.fresh, state.history, seed)
@@ -320,7 +282,7 @@ class Evolution:
         if rule.early_stop is not None and state.grown and plan.overlap >= rule.early_stop:
             state.frozen = True
 
-    def _apply_on_host(self, state: _LayerState, plan: LayerPlan, index: int, rule: Rule) -> None:
+    def _apply_on_host(self, state: LayerState, plan: LayerPlan, index: int, rule: Rule) -> None:
         edit, layer, companion = plan.edit, state.layer, rule.companion
         fresh_ids = edit.new.link_ids[edit.fresh]
         momentum = None
@@ -398,7 +360,7 @@ class Evolution:
                 )
         return Report(layers, n_active / max(1, n_neurons), self._step, self._updates, self._last_update_s)
 
-    def _mean_density(self, state: _LayerState) -> float:
+    def _mean_density(self, state: LayerState) -> float:
         topology = state.layer.topology
         if self._step == 0:
             return topology.density
@@ -410,20 +372,7 @@ class Evolution:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs besides model and optimizer: counters, history, frozen layers."""
-        layers = {
-            state.name: {
-                "n_start": state.n_start,
-                "frozen": state.frozen,
-                "overlap": state.overlap,
-                "grown": state.grown,
-                "history_ids": torch.from_numpy(state.history.ids.copy()),
-                "history_values": torch.from_numpy(state.history.values.copy()),
-                "link_steps": state.link_steps,
-                "own": None if state.own is None else state.own.clone(),
-                "heard": state.recorder.state(),
-            }
-            for state in self._states
-        }
+        layers = {state.name: state.content() for state in self._states}
         counters = {"step": self._step, "updates": self._updates, "seed": self.seed, "memory": self._memory}
         return {**counters, "layers": layers}
 
@@ -440,7 +389,7 @@ class Evolution:
             names = [mine.name for mine in self._states]
             if sorted(layers) != sorted(names):
                 raise CheckpointError(f"Expected evolution state of layers {sorted(names)}. Got {sorted(layers)}.")
-            restored = [_Restored(layers[mine.name], mine) for mine in self._states]
+            restored = [Restored(layers[mine.name], mine) for mine in self._states]
             step, updates, seed = int(state["step"]), int(state["updates"]), int(state["seed"])
             memory = float(state["memory"])
         except CheckpointError:
@@ -453,31 +402,6 @@ class Evolution:
             saved.give_to(mine)
         self._step, self._updates, self.seed, self._memory = step, updates, seed, memory
         self._listen_if_needed()
-
-
-class _Restored:
-    """The state of one layer, read and checked before anything is changed."""
-
-    def __init__(self, saved: dict[str, Any], mine: _LayerState) -> None:
-        self.n_start, self.frozen = int(saved["n_start"]), bool(saved["frozen"])
-        self.overlap, self.grown = float(saved["overlap"]), int(saved["grown"])
-        self.link_steps = int(saved["link_steps"])
-        self.history = History.restored(saved["history_ids"], saved["history_values"], mine.layer.topology)
-        self.own = None if saved["own"] is None else saved["own"].clone().to(mine.layer.values.device)
-        self.heard = [(part["step"], part["inputs"], part["grads"]) for part in saved["heard"]]
-        if (self.own is None) != (mine.own is None) or (
-            self.own is not None and self.own.shape != mine.layer.values.shape
-        ):
-            raise CheckpointError(
-                f"Expected the state of {mine.name!r} under the same method, after the state of its model is loaded. "
-                "Got numbers of a companion that do not fit its links."
-            )
-
-    def give_to(self, mine: _LayerState) -> None:
-        """Put everything in place."""
-        mine.n_start, mine.frozen, mine.overlap, mine.grown = self.n_start, self.frozen, self.overlap, self.grown
-        mine.link_steps, mine.history, mine.own = self.link_steps, self.history, self.own
-        mine.recorder.restore(self.heard)
 
 
 def _present(own: torch.Tensor | None) -> torch.Tensor:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["machine"]
+__all__ = ["machine", "processor"]
 
 
 def machine() -> dict[str, str | int]:
     """Return processor, cores, vector instructions, GPU, system and Python of this machine, as plain values."""
     found: dict[str, str | int] = {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count() or 1,
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "system": platform.platform(terse=True),
@@ -25,7 +25,8 @@ def machine() -> dict[str, str | int]:
     return found
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -12,7 +12,7 @@ import numpy as np
 from sparsecore.io import RunFolder, load
 from sparsecore.storage import Topology
 
-__all__ = ["Moment", "moments_of"]
+__all__ = ["Moment", "latest_of", "moments_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +56,14 @@ def moments_of(folder: RunFolder, *, most: int = 5) -> list[Moment]:
     found = [Moment("before training", before)]
     found += [_at(load(path), before) for path in files]
     return [*found, Moment("after training", after)] if after else found
+
+
+def latest_of(folder: RunFolder) -> Moment:
+    """Return the links after training, or those of the last checkpoint of a run that has not ended."""
+    after = folder.topologies("after")
+    if after or not folder.checkpoint_path.is_file():
+        return Moment("after training", after)
+    return _at(folder.state(), folder.topologies("before"))
 
 
 def _checkpoints(folder: RunFolder) -> list[Path]:

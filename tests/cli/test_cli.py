@@ -286,5 +286,5 @@ def test_the_demo_trains_all_four_and_leaves_table_metrics_and_pictures(
 
 
 def test_numbers_are_written_shortly() -> None:
-    assert [in_bytes(n) for n in (0, 1023, 1024, 5 * 2**30, None)] == ["0 B", "1023 B", "1.0 KiB", "5.0 GiB", "-"]
+    assert [in_bytes(n) for n in (0, 1023, 1024, 5 * 2**30, None)] == ["0 B", "1023 B", "1.0 KiB", "5.0 GiB", "–"]
     assert percent(np.float64(0.5), 0) == "50%"

@@ -1,0 +1,95 @@
+"""What evolution remembers of one layer between updates, and how it is read back from a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sparsecore.errors import CheckpointError
+from sparsecore.evolution.apply import momentum_of
+from sparsecore.evolution.history import History
+from sparsecore.evolution.on_device import DeviceView
+from sparsecore.evolution.plan import LayerView
+from sparsecore.evolution.rule import Rule
+from sparsecore.evolution.signals import Recorder
+from sparsecore.nn import SparseLinear
+
+__all__ = ["LayerState", "Restored"]
+
+
+class LayerState:
+    """What evolution remembers of one layer between updates."""
+
+    def __init__(self, name: str, layer: SparseLinear) -> None:
+        self.name, self.layer = name, layer
+        self.n_start = layer.topology.n_links
+        self.history = History.empty()
+        self.frozen = False
+        self.overlap, self.grown = 0.0, 0
+        self.link_steps = 0
+        self.recorder = Recorder(layer)
+        self.own: torch.Tensor | None = None
+
+    def view(self, rule: Rule, optimizer: torch.optim.Optimizer) -> LayerView:
+        """Return the read-only view that planning works on."""
+        values, grad, companion = self.layer.values.detach(), self.layer.values.grad, rule.companion
+        signs = None
+        if companion is not None and self.own is not None:
+            values, signs = companion.whole(values, self.own), companion.signs(self.own)
+        return LayerView(
+            self.name,
+            self.layer.topology,
+            values.float().cpu().numpy(),
+            None if grad is None else grad.detach().float().cpu().numpy(),
+            self.recorder.signals(self.history if "history" in rule.needs else None) if rule.needs else None,
+            self.n_start,
+            self.frozen,
+            signs,
+            momentum_of(optimizer, self.layer.values) if "momentum" in rule.needs else None,
+        )
+
+    def view_on_device(self, rule: Rule) -> DeviceView:
+        """Return the view that planning on the device works on."""
+        values, heard = self.layer.values, self.recorder.heard() if "signals" in rule.needs else None
+        grad = None if values.grad is None else values.grad.detach()
+        return DeviceView(self.name, self.layer.topology, values.detach(), grad, heard, self.n_start, self.frozen)
+
+    def content(self) -> dict[str, Any]:
+        """Return everything that a resumed run needs, for a checkpoint; what `Restored` reads."""
+        return {
+            "n_start": self.n_start,
+            "frozen": self.frozen,
+            "overlap": self.overlap,
+            "grown": self.grown,
+            "history_ids": torch.from_numpy(self.history.ids.copy()),
+            "history_values": torch.from_numpy(self.history.values.copy()),
+            "link_steps": self.link_steps,
+            "own": None if self.own is None else self.own.clone(),
+            "heard": self.recorder.state(),
+        }
+
+
+class Restored:
+    """The state of one layer, read and checked before anything is changed."""
+
+    def __init__(self, saved: dict[str, Any], mine: LayerState) -> None:
+        self.n_start, self.frozen = int(saved["n_start"]), bool(saved["frozen"])
+        self.overlap, self.grown = float(saved["overlap"]), int(saved["grown"])
+        self.link_steps = int(saved["link_steps"])
+        self.history = History.restored(saved["history_ids"], saved["history_values"], mine.layer.topology)
+        self.own = None if saved["own"] is None else saved["own"].clone().to(mine.layer.values.device)
+        self.heard = [(part["step"], part["inputs"], part["grads"]) for part in saved["heard"]]
+        if (self.own is None) != (mine.own is None) or (
+            self.own is not None and self.own.shape != mine.layer.values.shape
+        ):
+            raise CheckpointError(
+                f"Expected the state of {mine.name!r} under the same method, after the state of its model is loaded. "
+                "Got numbers of a companion that do not fit its links."
+            )
+
+    def give_to(self, mine: LayerState) -> None:
+        """Put everything in place."""
+        mine.n_start, mine.frozen, mine.overlap, mine.grown = self.n_start, self.frozen, self.overlap, self.grown
+        mine.link_steps, mine.history, mine.own = self.link_steps, self.history, self.own
+        mine.recorder.restore(self.heard)
