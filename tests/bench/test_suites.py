@@ -25,8 +25,11 @@ from sparsecore.bench.store import Results, read_rows
 from sparsecore.evolution.methods import CHTs
 from sparsecore.generators import ER
 
-# torch says it once in a process: whichever test comes first would fail.
-pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+# torch says these once in a process: whichever test comes first would fail.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Sparse CSR tensor support"),
+    pytest.mark.filterwarnings("ignore:Sparse invariant checks"),
+]
 
 ABOUT = {"cpu": "x", "cores": 2, "python": "3", "versions": {}, "source": "s", "commit": "c"}
 
