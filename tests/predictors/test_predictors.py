@@ -149,6 +149,21 @@ def test_wide_layers_have_link_ids_beyond_32_bits(name):
     assert np.all(predictor.score_links(corner, *np.divmod(ids, 90_000), signals=signals) > 0)
 
 
+@pytest.mark.parametrize("name", PATH_NAMES)
+@pytest.mark.parametrize("density", [0.05, 0.4])
+def test_inputs_without_links_change_no_scores(name, density):
+    small, wide = random_topology(40, 300, density, seed=3), 2**16 + 5
+    places = np.sort(np.random.default_rng(0).choice(wide, small.n_in, replace=False))
+    spread = Topology.from_coo(small.rows, places[small.cols], shape=(40, wide))
+    predictor = predictors.get(name)
+    expected, found = ([*predictor.stream(topology)] for topology in (small, spread))
+    ids = np.concatenate([block.ids for block in expected])
+    rows, cols = np.divmod(ids, small.n_in)
+    np.testing.assert_array_equal(np.concatenate([block.ids for block in found]), rows * wide + places[cols])
+    scores = [np.concatenate([block.scores for block in blocks]) for blocks in (found, expected)]
+    np.testing.assert_allclose(*scores, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["cn_l3"])
 @settings(deadline=None)
 @given(topology=topologies(min_links=1), data=st.data())

@@ -7,7 +7,7 @@ nodes; path-based ones (L3p) add, over paths, the product of two weights.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -19,8 +19,29 @@ __all__ = ["CH2", "CH3", "CH31", "CN", "RA", "score_pairs", "score_rows_by_nodes
 #: Names of the rules, as the kernels take them.
 CN, RA, CH2, CH3, CH31 = 0, 1, 2, 3, 31
 
-#: Scores of one row are looked through in blocks of 2**FLAG_SHIFT; blocks that no path reaches are skipped.
-FLAG_SHIFT = 6
+#: Scores of one row are looked through in blocks of 2**SHIFT; blocks that no path reaches are not looked at.
+SHIFT = 6
+
+#: From this many inputs on, a row lists its blocks instead of asking all of them: it costs what its paths cost.
+MANY = 2**16
+
+
+class Blocks(NamedTuple):
+    """The blocks that paths reach, of one row of scores or, with another axis in front, of all rows of a tile.
+
+    Attributes
+    ----------
+    reached : array, uint8, (n_blocks,)
+        1 for those that are.
+    listed : array, int32, (n_blocks,)
+        The same in the order in which paths came to them; empty where a row has fewer than `MANY` inputs.
+    count : array, int64, (1,)
+        How many are listed.
+    """
+
+    reached: Any
+    listed: Any
+    count: Any
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
@@ -155,21 +176,64 @@ def _first_at_least(values: Any, low: int, high: int, bound: int) -> int:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
-def _emit(outs: Any, u: int, tile: Any, flags: Any, ids: Any, scores: Any, count: int) -> int:
-    """Append the positive scores of output `u`, its links left out, and clear its row of the tile."""
+def _blocks(height: int, n_in: int) -> Blocks:
+    """Return the blocks of a tile, none of them reached."""
+    n = (n_in + (1 << SHIFT) - 1) >> SHIFT
+    listed = np.empty((height, n if n_in >= MANY else 0), np.int32)
+    return Blocks(np.zeros((height, n), np.uint8), listed, np.zeros((height, 1), np.int64))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def _of_row(blocks: Blocks, i: int) -> Blocks:
+    """Return the blocks of row `i` of a tile."""
+    return Blocks(blocks.reached[i], blocks.listed[i], blocks.count[i])
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def _reach(blocks: Blocks, inputs: Any) -> None:
+    """Note that a node which adds to the scores of a row is linked to `inputs`: to them its paths lead."""
+    if blocks.listed.size == 0:
+        for v in inputs:
+            blocks.reached[v >> SHIFT] = 1
+        return
+    for v in inputs:
+        block = v >> SHIFT
+        if blocks.reached[block] == 0:
+            blocks.reached[block] = 1
+            blocks.listed[blocks.count[0]] = block
+            blocks.count[0] += 1
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def _emit(outs: Any, u: int, tile: Any, blocks: Blocks, ids: Any, scores: Any, count: int) -> int:
+    """Append the positive scores of output `u` in order, its links left out; clear its row of the tile."""
     n_in = tile.size
     for p in range(outs.ptr[u], outs.ptr[u + 1]):
         tile[outs.near[p]] = 0.0
-    for block in range(flags.size):
-        if flags[block] == 0:
-            continue
-        flags[block] = 0
-        for v in range(block << FLAG_SHIFT, min(n_in, (block + 1) << FLAG_SHIFT)):
-            if tile[v] > 0.0:
-                ids[count] = np.int64(u) * n_in + v
-                scores[count] = tile[v]
-                count += 1
-                tile[v] = 0.0
+    if blocks.listed.size:
+        listed = blocks.listed[: blocks.count[0]]
+        listed.sort()
+        blocks.count[0] = 0
+        for block in listed:
+            blocks.reached[block] = 0
+            count = _take(u, tile, block << SHIFT, min(n_in, (block + 1) << SHIFT), ids, scores, count)
+        return count
+    for block in range(blocks.reached.size):
+        if blocks.reached[block]:
+            blocks.reached[block] = 0
+            count = _take(u, tile, block << SHIFT, min(n_in, (block + 1) << SHIFT), ids, scores, count)
+    return count
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def _take(u: int, tile: Any, low: int, high: int, ids: Any, scores: Any, count: int) -> int:
+    """Append the positive scores of ``tile[low:high]`` and clear them."""
+    for v in range(low, high):
+        if tile[v] > 0.0:
+            ids[count] = np.int64(u) * tile.size + v
+            scores[count] = tile[v]
+            count += 1
+            tile[v] = 0.0
     return count
 
 
@@ -182,7 +246,7 @@ def score_rows_by_nodes(outs: Any, ins: Any, rule: int, low: int, high: int, hei
     """
     n_out, n_in = outs.ptr.size - 1, ins.ptr.size - 1
     tile = np.zeros((height, n_in))
-    flags = np.zeros((height, (n_in + (1 << FLAG_SHIFT) - 1) >> FLAG_SHIFT), np.uint8)
+    blocks = _blocks(height, n_in)
     counts, touched = np.zeros(max(n_out, n_in), np.int64), np.empty(max(n_out, n_in), np.int32)
     weights, by_common = np.empty(max(n_out, n_in)), np.empty(n_out)
     listed, seen = np.empty(n_in, np.int32), np.zeros(n_in, np.uint8)
@@ -190,12 +254,12 @@ def score_rows_by_nodes(outs: Any, ins: Any, rule: int, low: int, high: int, hei
     for top in range(low, high, height):
         end = min(top + height, high)
         for u in range(top, end):
-            row, flag = tile[u - top], flags[u - top]
+            row, reached = tile[u - top], _of_row(blocks, u - top)
             for k in range(_weights_for_end(outs, u, rule, False, counts, touched, weights)):
                 z2 = touched[k]
                 for p in range(outs.ptr[z2], outs.ptr[z2 + 1]):
                     row[outs.near[p]] += weights[k]
-                    flag[outs.near[p] >> FLAG_SHIFT] = 1
+                _reach(reached, outs.near[outs.ptr[z2] : outs.ptr[z2 + 1]])
         for at in range(_inputs_of(outs, top, end, seen, listed)):
             z1 = listed[at]
             m = _weights_of_inner(ins, z1, rule, False, counts, touched, weights, by_common)
@@ -204,12 +268,11 @@ def score_rows_by_nodes(outs: Any, ins: Any, rule: int, low: int, high: int, hei
                 u = ins.near[q]
                 if u >= end:
                     break
-                row, flag = tile[u - top], flags[u - top]
+                row = tile[u - top]
                 for k in range(m):
                     row[touched[k]] += weights[k]
-                    flag[touched[k] >> FLAG_SHIFT] = 1
         for u in range(top, end):
-            count = _emit(outs, u, tile[u - top], flags[u - top], ids, scores, count)
+            count = _emit(outs, u, tile[u - top], _of_row(blocks, u - top), ids, scores, count)
     return count
 
 
@@ -221,7 +284,7 @@ def score_rows_by_paths(outs: Any, ins: Any, rule: int, low: int, high: int, hei
     """
     n_out, n_in = outs.ptr.size - 1, ins.ptr.size - 1
     tile, of_z2 = np.zeros((height, n_in)), np.zeros((height, n_out))
-    flags = np.zeros((height, (n_in + (1 << FLAG_SHIFT) - 1) >> FLAG_SHIFT), np.uint8)
+    blocks = _blocks(height, n_in)
     counts, touched = np.zeros(max(n_out, n_in), np.int64), np.empty(max(n_out, n_in), np.int32)
     weights, by_common = np.empty(max(n_out, n_in)), np.empty(n_out)
     listed, seen = np.empty(n_in, np.int32), np.zeros(n_in, np.uint8)
@@ -230,8 +293,10 @@ def score_rows_by_paths(outs: Any, ins: Any, rule: int, low: int, high: int, hei
     for top in range(low, high, height):
         end = min(top + height, high)
         for u in range(top, end):
+            reached = _of_row(blocks, u - top)
             for k in range(_weights_for_end(outs, u, rule, True, counts, touched, weights)):
                 of_z2[u - top, touched[k]] = weights[k]
+                _reach(reached, outs.near[outs.ptr[touched[k]] : outs.ptr[touched[k] + 1]])
         for at in range(_inputs_of(outs, top, end, seen, listed)):
             z1 = listed[at]
             m = _weights_of_inner(ins, z1, rule, True, counts, touched, weights, by_common)
@@ -242,17 +307,17 @@ def score_rows_by_paths(outs: Any, ins: Any, rule: int, low: int, high: int, hei
                 u = ins.near[q]
                 if u >= end:
                     break
-                _add_paths(outs, ins, z1, of_z1, of_z2[u - top], tile[u - top], flags[u - top])
+                _add_paths(outs, ins, z1, of_z1, of_z2[u - top], tile[u - top])
             for k in range(m):
                 of_z1[touched[k]] = 0.0
         for u in range(top, end):
             _clear(outs, u, of_z2[u - top])
-            count = _emit(outs, u, tile[u - top], flags[u - top], ids, scores, count)
+            count = _emit(outs, u, tile[u - top], _of_row(blocks, u - top), ids, scores, count)
     return count
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
-def _add_paths(outs: Any, ins: Any, z1: int, of_z1: Any, of_z2: Any, row: Any, flag: Any) -> None:
+def _add_paths(outs: Any, ins: Any, z1: int, of_z1: Any, of_z2: Any, row: Any) -> None:
     """Add to a row of scores all paths of its output that go through `z1`."""
     for p in range(ins.ptr[z1], ins.ptr[z1 + 1]):
         z2 = ins.near[p]
@@ -262,7 +327,6 @@ def _add_paths(outs: Any, ins: Any, z1: int, of_z1: Any, of_z2: Any, row: Any, f
         for r in range(outs.ptr[z2], outs.ptr[z2 + 1]):
             v = outs.near[r]
             row[v] += weight * of_z1[v]
-            flag[v >> FLAG_SHIFT] = 1
 
 
 @njit(cache=True, nogil=True)  # type: ignore[misc]
