@@ -23,6 +23,10 @@ class DataParallel(nn.Module):
     Torch lays out its gradient buckets once. They stay valid while every layer keeps its number of links; where an
     update changes that number (CHTss, GraNet, GMP), they are laid out anew before the next forward pass.
 
+    After its first step torch orders the buckets by the arrival of gradients. The first step after a restart then adds
+    up the gradients of three or more ranks in another order than an unbroken run. With ``find_unused_parameters=True``
+    buckets stay, and a restart goes on to the bit.
+
     Parameters
     ----------
     module : Module

@@ -91,12 +91,13 @@ def test_two_ranks_under_zero_follow_a_changing_number_of_links(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 3, 4])
 @pytest.mark.parametrize("zero", [False, True])
-def test_a_rank_killed_in_the_middle_costs_nothing_after_an_elastic_restart(tmp_path, zero):
-    case = {"method": "chts", "optimizer": "adam", "zero": zero, "save_every": 3}
-    broken = run(tmp_path / "broken", 2, kill=[1, 14], **case)
+def test_a_rank_killed_in_the_middle_costs_nothing_after_an_elastic_restart(tmp_path, zero, ranks):
+    case = {"method": "chts", "optimizer": "adam", "zero": zero, "save_every": 3, "fixed_buckets": ranks > 2}
+    broken = run(tmp_path / "broken", ranks, kill=[ranks - 1, 14], **case)
     assert broken.pop("attempt") == "1"
-    whole = run(tmp_path / "whole", 2, **case)
+    whole = run(tmp_path / "whole", ranks, **case)
     assert whole.pop("attempt") == "0"
     assert broken == whole
 

@@ -54,7 +54,7 @@ def main():
     model = MLP(12, (20, 16), 3, density=0.4, seed=0).double()
     optimizer = make_optimizer(list(model.parameters()))
     evolution = method(model, optimizer)
-    network = model if alone else DataParallel(model)
+    network = model if alone else DataParallel(model, find_unused_parameters=OPTIONS.get("fixed_buckets", False))
     if not alone:
         share(evolution)
     parts = {"model": model, "optimizer": optimizer, "evolution": evolution}
