@@ -72,7 +72,7 @@ class TranslationRun:
     zeta_schedule: Literal["method", "cosine"] = "method"
     steps: int = 5000
     every: int = 100
-    lr: float = 0.25
+    lr: float = 2.0
     warmup: int = 1000
     rewarm: int = 20
     smoothing: float = 0.1

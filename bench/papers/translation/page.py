@@ -37,8 +37,8 @@ one step), `translate`, `bleu`.
 - Joint vocabulary of 8,000 byte pairs learned from the training sentences; both embeddings and the output share its
   table. The published script has a vocabulary of whole words per language and shares nothing.
 - 5,000 steps of at most 1,024 tokens a side, padding counted in; label smoothing 0.1; Adam (0.9, 0.998).
-- Learning rate 0.25 · noam with 1,000 steps of warm-up for the dense network; with another 20 steps of warm-up after
-  every update of the links (inoam) for all others.
+- Learning rate 2 · noam with 1,000 steps of warm-up for the dense network; with another 20 steps of warm-up after
+  every update of the links (inoam) for all others. The factor 2 is that of the published IWSLT script.
 - An update every 100 steps, ζ 0.3. SET: constant ζ. RigL, CHTs and CHTss: ζ falls to 0 by cosine, as in the published
   translation scripts. First links: uniform; CHTs and CHTss: small world, β = 0.25. CHTs and CHTss remove softly by
   weight magnitude, the temperature ramped as printed (δ from 0.5 to 0.75), percolate, and regrow by CH2-L3n. CHTss

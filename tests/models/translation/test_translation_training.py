@@ -106,7 +106,7 @@ def test_the_learning_rate_follows_its_formula(task: TranslationTask, method: st
     found = trainer(task, method)
     for step in range(1, 13):
         found.advance()
-        noam = 0.25 * 32**-0.5 * min(step**-0.5, step * 5**-1.5)
+        noam = 2.0 * 32**-0.5 * min(step**-0.5, step * 5**-1.5)
         local = 1.0 if method == "dense" else min(step % 4 / 2, 1.0)
         assert math.isclose(found.optimizer.param_groups[0]["lr"], noam * local)
 
