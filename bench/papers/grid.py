@@ -36,6 +36,9 @@ _UNCHANGED = (
     _variant("static_csti_unchanged", "static, CSTI, images unchanged", "static", topology="csti", augment="none"),
 )
 _SET_KAIMING = _variant("set_kaiming", "SET, first values as in a dense layer (Kaiming)", "set", init="kaiming_dense")
+_SET_PUBLISHED = _variant(
+    "set_published", "SET, Kaiming, smallest magnitudes removed", "set", init="kaiming_dense", removal="magnitude"
+)
 _CHT_SIGNED = _variant("cht_signed", "CHT, smallest of either sign removed", "cht", removal="set_signed")
 _CHTS_P_COSINE = _variant(
     "chts_p_ri_cosine", "CHTs, CH3-L3p, RI-soft, ζ falling by cosine", "chts", predictor="ch3_l3p", zeta=0.3,
@@ -76,9 +79,9 @@ TABLES = (
             _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _CHT, _CHTS_P, BASE, _GMP, _GRANET, _CHTSS,
         ),
         {
-            "mnist": (_SET_KAIMING, _CHT_SIGNED),
-            "fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI, _CHTS_P_COSINE, _SET_KAIMING),
-            "cifar10": (_CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, *_UNCHANGED),
+            "mnist": (_SET_KAIMING, _SET_PUBLISHED, _CHT_SIGNED),
+            "fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI, _CHTS_P_COSINE, _SET_KAIMING, _SET_PUBLISHED),
+            "cifar10": (_CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_PUBLISHED, *_UNCHANGED),
         },
     ),
     Table(0.001, (_WEIGHTS, _CORE, _STATIC, _SET, _RIGL, _CHT, BASE), {}),
