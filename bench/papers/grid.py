@@ -81,7 +81,7 @@ TABLES = (
         {
             "mnist": (_SET_KAIMING, _SET_PUBLISHED, _CHT_SIGNED),
             "fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI, _CHTS_P_COSINE, _SET_KAIMING, _SET_PUBLISHED),
-            "cifar10": (_CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_PUBLISHED, *_UNCHANGED),
+            "cifar10": (_CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_PUBLISHED, _CHT_SIGNED, *_UNCHANGED),
         },
     ),
     Table(0.001, (_WEIGHTS, _CORE, _STATIC, _SET, _RIGL, _CHT, BASE), {}),
