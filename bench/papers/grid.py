@@ -40,6 +40,8 @@ _SET_PUBLISHED = _variant(
     "set_published", "SET, Kaiming, smallest magnitudes removed", "set", init="kaiming_dense", removal="magnitude"
 )
 _CHT_SIGNED = _variant("cht_signed", "CHT, smallest of either sign removed", "cht", removal="set_signed")
+_CHT_NO_STOP = _variant("cht_no_stop", "CHT without early stop", "cht", rule={"early_stop": None})
+_CHT_SWI = _variant("cht_swi", "CHT, new links with drawn values (SWI)", "cht", rule={"fresh": "swi"})
 _CHTS_P_COSINE = _variant(
     "chts_p_ri_cosine", "CHTs, CH3-L3p, RI-soft, ζ falling by cosine", "chts", predictor="ch3_l3p", zeta=0.3,
     zeta_schedule="cosine", **_RI,
@@ -79,9 +81,11 @@ TABLES = (
             _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _CHT, _CHTS_P, BASE, _GMP, _GRANET, _CHTSS,
         ),
         {
-            "mnist": (_SET_KAIMING, _SET_PUBLISHED, _CHT_SIGNED),
+            "mnist": (_SET_KAIMING, _SET_PUBLISHED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_SWI),
             "fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI, _CHTS_P_COSINE, _SET_KAIMING, _SET_PUBLISHED),
-            "cifar10": (_CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_PUBLISHED, _CHT_SIGNED, *_UNCHANGED),
+            "cifar10": (
+                _CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_PUBLISHED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_SWI, *_UNCHANGED,
+            ),
         },
     ),
     Table(0.001, (_WEIGHTS, _CORE, _STATIC, _SET, _RIGL, _CHT, BASE), {}),
