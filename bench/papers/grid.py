@@ -39,6 +39,9 @@ _SET_KAIMING = _variant("set_kaiming", "SET, first values as in a dense layer (K
 _SET_PUBLISHED = _variant(
     "set_published", "SET, Kaiming, smallest magnitudes removed", "set", init="kaiming_dense", removal="magnitude"
 )
+_RIGL_KAIMING = _variant(
+    "rigl_kaiming", "RigL, first values as in a dense layer (Kaiming)", "rigl", init="kaiming_dense"
+)
 _CHT_SIGNED = _variant("cht_signed", "CHT, smallest of either sign removed", "cht", removal="set_signed")
 _CHT_NO_STOP = _variant("cht_no_stop", "CHT without early stop", "cht", rule={"early_stop": None})
 _CHT_SWI = _variant("cht_swi", "CHT, new links with drawn values (SWI)", "cht", rule={"fresh": "swi"})
@@ -84,7 +87,8 @@ TABLES = (
             "mnist": (_SET_KAIMING, _SET_PUBLISHED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_SWI),
             "fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI, _CHTS_P_COSINE, _SET_KAIMING, _SET_PUBLISHED),
             "cifar10": (
-                _CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_PUBLISHED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_SWI, *_UNCHANGED,
+                _CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_PUBLISHED, _RIGL_KAIMING, _CHT_SIGNED, _CHT_NO_STOP,
+                _CHT_SWI, *_UNCHANGED,
             ),
         },
     ),
