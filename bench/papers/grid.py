@@ -36,8 +36,8 @@ _UNCHANGED = (
     _variant("static_csti_unchanged", "static, CSTI, images unchanged", "static", topology="csti", augment="none"),
 )
 _SET_KAIMING = _variant("set_kaiming", "SET, first values as in a dense layer (Kaiming)", "set", init="kaiming_dense")
-_SET_PUBLISHED = _variant(
-    "set_published", "SET, Kaiming, smallest magnitudes removed", "set", init="kaiming_dense", removal="magnitude"
+_SET_MAGNITUDE = _variant(
+    "set_magnitude", "SET, Kaiming, smallest magnitudes removed", "set", init="kaiming_dense", removal="magnitude"
 )
 _RIGL_KAIMING = _variant(
     "rigl_kaiming", "RigL, first values as in a dense layer (Kaiming)", "rigl", init="kaiming_dense"
@@ -84,10 +84,10 @@ TABLES = (
             _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _CHT, _CHTS_P, BASE, _GMP, _GRANET, _CHTSS,
         ),
         {
-            "mnist": (_SET_KAIMING, _SET_PUBLISHED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_SWI),
-            "fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI, _CHTS_P_COSINE, _SET_KAIMING, _SET_PUBLISHED),
+            "mnist": (_SET_KAIMING, _SET_MAGNITUDE, _CHT_SIGNED, _CHT_NO_STOP, _CHT_SWI),
+            "fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI, _CHTS_P_COSINE, _SET_KAIMING, _SET_MAGNITUDE),
             "cifar10": (
-                _CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_PUBLISHED, _RIGL_KAIMING, _CHT_SIGNED, _CHT_NO_STOP,
+                _CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING, _CHT_SIGNED, _CHT_NO_STOP,
                 _CHT_SWI, *_UNCHANGED,
             ),
         },

@@ -69,7 +69,7 @@ PRINTED: dict[str, dict[str, Printed]] = {
 #: Variants that were run to find out where a gap to the printed figure of another comes from.
 _TRIED_FOR = {
     "set_kaiming": "set",
-    "set_published": "set",
+    "set_magnitude": "set",
     "rigl_kaiming": "rigl",
     "cht_signed": "cht",
     "cht_no_stop": "cht",
