@@ -128,7 +128,7 @@ def _examples(found: Mapping[str, Mapping[str, Any]]) -> str:
     rows = "".join(f"| {at['source']} | {at['reference']} | {at['translation']} |\n" for at in first["examples"])
     return (
         f"## First sentences of the test set\n\nBy {first['label']}, "
-        f"{100 * first['summary'].get('density', 1.0):g}% of the links.\n\n"
+        f"{100 * first['summary'].get('density', 1.0):.3g}% of the links.\n\n"
         f"| source | reference | translation |\n|---|---|---|\n{rows}\n"
     )
 
