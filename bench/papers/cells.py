@@ -37,6 +37,8 @@ class Variant:
         Epochs between updates.
     heavy : bool
         Whether it costs as much as a dense network, at least at first.
+    tried_for : str, optional
+        Row whose gap to its printed figure this one was run to explain; it is held against the same figure.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Variant:
     shape: Shape = "papers"
     every_epochs: float = 1.0
     heavy: bool = False
+    tried_for: str | None = None
 
     @property
     def is_dense(self) -> bool:

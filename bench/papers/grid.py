@@ -16,6 +16,11 @@ def _variant(name: str, label: str, method: str, **changes: Any) -> Variant:
     return Variant(name, label, {"method": method, **changes})
 
 
+def _tried(row: Variant, name: str, label: str, **changes: Any) -> Variant:
+    """Return `row` changed in what might explain its gap to the printed figure."""
+    return Variant(f"{row.name}_{name}", f"{row.label}, {label}", {**row.changes, **changes}, tried_for=row.name)
+
+
 _FC = Variant("dense", "FC (dense)", {"method": DENSE}, heavy=True)
 _RI: dict[str, Any] = {"removal": "relative_importance"}
 BASE = _variant("chts_n", "CHTs, CH2-L3n", "chts", predictor="ch2_l3n")
@@ -35,20 +40,15 @@ _UNCHANGED = (
     _variant("set_unchanged", "SET, images unchanged", "set", augment="none"),
     _variant("static_csti_unchanged", "static, CSTI, images unchanged", "static", topology="csti", augment="none"),
 )
-_SET_KAIMING = _variant("set_kaiming", "SET, first values as in a dense layer (Kaiming)", "set", init="kaiming_dense")
-_SET_MAGNITUDE = _variant(
-    "set_magnitude", "SET, Kaiming, smallest magnitudes removed", "set", init="kaiming_dense", removal="magnitude"
+_SET_KAIMING = _tried(_SET, "kaiming", "first values as in a dense layer (Kaiming)", init="kaiming_dense")
+_SET_MAGNITUDE = _tried(
+    _SET, "magnitude", "Kaiming, smallest magnitudes removed", init="kaiming_dense", removal="magnitude"
 )
-_RIGL_KAIMING = _variant(
-    "rigl_kaiming", "RigL, first values as in a dense layer (Kaiming)", "rigl", init="kaiming_dense"
-)
-_CHT_SIGNED = _variant("cht_signed", "CHT, smallest of either sign removed", "cht", removal="set_signed")
-_CHT_NO_STOP = _variant("cht_no_stop", "CHT without early stop", "cht", rule={"early_stop": None})
-_CHT_SWI = _variant("cht_swi", "CHT, new links with drawn values (SWI)", "cht", rule={"fresh": "swi"})
-_CHTS_P_COSINE = _variant(
-    "chts_p_ri_cosine", "CHTs, CH3-L3p, RI-soft, ζ falling by cosine", "chts", predictor="ch3_l3p", zeta=0.3,
-    zeta_schedule="cosine", **_RI,
-)  # fmt: skip
+_RIGL_KAIMING = _tried(_RIGL, "kaiming", "first values as in a dense layer (Kaiming)", init="kaiming_dense")
+_CHT_SIGNED = _tried(_CHT, "signed", "smallest of either sign removed", removal="set_signed")
+_CHT_NO_STOP = _tried(_CHT, "no_stop", "no early stop", rule={"early_stop": None})
+_CHT_SWI = _tried(_CHT, "swi", "new links with drawn values (SWI)", rule={"fresh": "swi"})
+_CHTS_P_COSINE = _tried(_CHTS_P_RI, "cosine", "ζ falling by cosine", zeta=0.3, zeta_schedule="cosine")
 _GMP = Variant("gmp", "GMP", {"method": "gmp"}, heavy=True)
 _GRANET = Variant("granet", "GraNet", {"method": "granet", "zeta": 0.3}, heavy=True)
 _CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
@@ -220,6 +220,9 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
     def ramp(start: float, end: float) -> dict[str, Any]:
         return {"temperature": ["linear", start, end]}
 
+    def shared(by: str) -> dict[str, Any]:
+        return {"redistribution": by}
+
     candidates = (
         other("t_9", "T 1 to 9", rule=ramp(1.0, 9.0)),
         other("zeta_0.5", "ζ 0.5", zeta=0.5),
@@ -229,6 +232,12 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
         other("every_0.5", "half an epoch between updates", 0.5),
         other("history", "new links with what they held when last removed", rule={"fresh": "history"}),
         other("er", "first links uniform", topology="er"),
+        *(
+            other(f"from_{start:g}", f"CHTss from {100 * start:g}% of the links", method="chtss", density_start=start)
+            for start in (0.1, 0.05)
+        ),
+        other("shared_survivors", "new links shared among layers by their survivors", rule=shared("survivors")),
+        other("shared_momentum", "new links shared among layers by momentum", rule=shared("momentum")),
         _other("removal_mest", "removal by MEST's importance, soft", removal="mest"),
         _other("removal_snip", "removal by SNIP's importance, soft", removal="snip"),
     )

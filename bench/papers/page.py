@@ -192,7 +192,7 @@ def _ablations(runs: Runs, page: Path) -> str:
         "`python -m sparsecore.bench.papers page`; protocol in [results.md](results.md). All runs keep 5,000 training "
         "images apart. Choices may be made by the held-out columns alone; test accuracy is shown beside them. With one "
         "seed the error of a difference is that of a proportion on 5,000 images, which overstates it, for all networks "
-        "see the same ones.\n\n",
+        "see the same ones. Mean links: links over possible ones, on average over the training.\n\n",
         _notes(page),
     ]
     parts += [f"## {ablation.title}\n\n{ablation_table(runs, ablation)}\n" for ablation in ABLATIONS]

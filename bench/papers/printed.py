@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sparsecore.bench.papers.cells import Variant
+
 __all__ = ["PRINTED", "SOURCE", "Printed", "printed"]
 
 #: Where all figures are from.
@@ -66,18 +68,7 @@ PRINTED: dict[str, dict[str, Printed]] = {
     },
 }
 
-#: Variants that were run to find out where a gap to the printed figure of another comes from.
-_TRIED_FOR = {
-    "set_kaiming": "set",
-    "set_magnitude": "set",
-    "rigl_kaiming": "rigl",
-    "cht_signed": "cht",
-    "cht_no_stop": "cht",
-    "cht_swi": "cht",
-    "chts_p_ri_cosine": "chts_p_ri",
-}
 
-
-def printed(data: str, variant: str, density: float) -> Printed | None:
-    """Return what is printed for a cell, if anything is; the 99% tables alone are held here."""
-    return PRINTED.get(data, {}).get(_TRIED_FOR.get(variant, variant)) if density == 0.01 else None
+def printed(data: str, variant: Variant, density: float) -> Printed | None:
+    """Return what is printed for a row, if anything is; the 99% tables alone are held here."""
+    return PRINTED.get(data, {}).get(variant.tried_for or variant.name) if density == 0.01 else None

@@ -26,7 +26,7 @@ def main_table(runs: Runs, data: str, table: Table) -> str:
     """Return the table of one data set at one density; rows that have not been run say so."""
     lines = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
     for variant in table.rows(data):
-        shown = printed(data, variant.name, table.density)
+        shown = printed(data, variant, table.density)
         main = runs.of(data, variant, table.density)
         held = runs.of(data, variant, table.density, held=True)
         chosen = figure(held, _CHOSEN)
@@ -82,7 +82,7 @@ def ablation_table(runs: Runs, ablation: Ablation) -> str:
     data, base_variant = ablation.data, ablation.base_variant
     columns = (
         ablation.title, "seeds", "held-out, last epoch, %", "against the base, points", "held-out AAE, %",
-        "test, last epoch, %", "ANP, %", "overlap, %",
+        "test, last epoch, %", "ANP, %", "overlap, %", "mean links, %",
     )  # fmt: skip
     lines = [_row(columns), _row(["---"] * len(columns))]
     base_runs = runs.of(data, base_variant, 0.01, held=True)
@@ -105,6 +105,7 @@ def ablation_table(runs: Runs, ablation: Ablation) -> str:
                     _text(figure(found, _LAST)),
                     _text(figure(found, summary_field("anp", 100)), 0),
                     _text(figure(found, summary_field("overlap", 100)), 0),
+                    _text(figure(found, summary_field("mean_density", 100)), 1),
                 ]
             )
         )
