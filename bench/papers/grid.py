@@ -211,7 +211,7 @@ ABLATIONS = (
 )
 
 
-def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[str, Any]) -> Ablation:
+def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[str, Any], *more: Variant) -> Ablation:
     """Return settings around the removal rule that does better on a data set."""
 
     def other(name: str, label: str, every_epochs: float = 1.0, **changes: Any) -> Variant:
@@ -241,14 +241,17 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
         _other("removal_mest", "removal by MEST's importance, soft", removal="mest"),
         _other("removal_snip", "removal by SNIP's importance, soft", removal="snip"),
     )
-    return Ablation("Setting", title, candidates, data, base)
+    return Ablation("Setting", title, (*candidates, *more), data, base)
 
 
 #: What might do better than the printed settings, compared on held-out samples alone.
 SEARCHES = (
-    _search("cifar10", BASE, "CHTs, CH2-L3n, WM-soft, CSTI, T 1 to 3, ζ 0.3", "wm_", {}),
+    _search(
+        "cifar10", BASE, "CHTs, CH2-L3n, WM-soft, CSTI, T 1 to 3, ζ 0.3", "wm_", {},
+        _other("ri_t_9", "RI-soft, T 1 to 9", rule={"temperature": ["linear", 1.0, 9.0]}, **_RI),
+    ),
     _search("fashion_mnist", _CHTS_N_RI, "CHTs, CH2-L3n, RI-soft, CSTI, T 1 to 3, ζ 0.3", "ri_", _RI),
-)
+)  # fmt: skip
 
 #: Cheap and telling rows come first within a data set; the base comes before the control that copies its shape.
 _FIRST = ("chts_n", "set", "static_csti", "chts_n_ri", "dense_weights", "dense_core", "chts_p", "chts_p_ri", "cht")

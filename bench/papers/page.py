@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsecore.bench.papers import runtime
-from sparsecore.bench.papers.cells import Protocol
+from sparsecore.bench.papers.cells import Protocol, Variant
 from sparsecore.bench.papers.figures import Figure, Runs, figure, summary_field
 from sparsecore.bench.papers.grid import ABLATION_DATA, ABLATIONS, BASE, SEARCHES, TABLES, Table, cells
 from sparsecore.bench.papers.plots import plot_adjacency, plot_curves, plot_quadrants, plot_runtime
@@ -116,7 +116,7 @@ def _quadrants(runs: Runs, docs: Path) -> str:
 
 def _points(runs: Runs, data: str) -> dict[str, tuple[Figure, Figure]]:
     points = {}
-    for variant in TABLES[0].rows(data):
+    for variant in _pictured(TABLES[0], data):
         found = runs.of(data, variant, TABLES[0].density)
         area = figure(found, summary_field("aae", 100))
         accuracy = figure(found, summary_field("accuracy_last", 100))
@@ -125,10 +125,15 @@ def _points(runs: Runs, data: str) -> dict[str, tuple[Figure, Figure]]:
     return points
 
 
+def _pictured(table: Table, data: str) -> list[Variant]:
+    """Return the rows that pictures show: not those that were run to explain the figure of another."""
+    return [row for row in table.rows(data) if row.tried_for is None and "augment" not in row.changes]
+
+
 def _section(runs: Runs, data: str, table: Table, docs: Path) -> str:
     title = f"{TITLES[data]}, {100 * table.density:g}% of the links"
     text = f"## {title}\n\n{main_table(runs, data, table)}\n"
-    found = {variant.label: runs.of(data, variant, table.density) for variant in table.rows(data)}
+    found = {variant.label: runs.of(data, variant, table.density) for variant in _pictured(table, data)}
     found = {label: of_variant for label, of_variant in found.items() if of_variant}
     stem = f"{data}_{100 * table.density:g}pc".replace(".", "_")
     if found:
@@ -151,13 +156,26 @@ def _runtime(path: Path, docs: Path) -> str:
         return head + "Not measured yet: `python -m sparsecore.bench.papers runtime`.\n\n"
     content = json.loads(path.read_text(encoding="utf-8"))
     plot_runtime(docs / _PICTURES / "runtime.png", content["rows"])
+    where = f"commit {content['machine']['commit']}, {content['machine']['cpu']}"
     return (
         head
         + "Time of one prediction on a uniformly random layer, one thread: drawing 30% of the links in proportion to "
         "the score (no score is computed), all scores from index lists, all scores by dense matrices. Missing points "
-        f"would take minutes. `python -m sparsecore.bench.papers runtime` at commit {content['machine']['commit']}, "
-        f"{content['machine']['cpu']}.\n\n![Runtime](images/results/runtime.png)\n\n"
+        f"would take more than {content['limit_s']:g} s. `python -m sparsecore.bench.papers runtime` at {where}.\n\n"
+        f"![Runtime](images/results/runtime.png)\n\n{_largest(content['rows'])}\n"
     )
+
+
+def _largest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the largest layer of every predictor and density for which the dense formulation was timed."""
+    largest = {(row["predictor"], row["density"]): row for row in rows if row["dense_ms"] is not None}
+    lines = ["| predictor | links | layer | draw, ms | dense, ms | ratio |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {density:.0%} | {row['n']:,}² | {row['draw_ms']:.1f} | {row['dense_ms']:,.0f} | "
+        f"{row['dense_ms'] / row['draw_ms']:,.0f} |"
+        for (name, density), row in largest.items()
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _demonstration(path: Path) -> str:

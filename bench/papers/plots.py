@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,8 @@ def plot_curves(path: Path, title: str, runs: Mapping[str, Sequence[Run]]) -> No
     """Draw training loss, test accuracy and active neurons by epoch, the mean over seeds, one line per network."""
     pyplot = _pyplot()
     panels = (("train_loss", "training loss", 1), ("test_accuracy", "test accuracy, %", 100))
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    # The dark half of the palette before the light one.
-    colours = pyplot.colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)])
+    figure, axes = pyplot.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    colours = _colours(pyplot)
     for axis, (name, label, scale) in zip(axes, (*panels, ("anp", "active neurons (ANP), %", 100)), strict=True):
         lows = []
         for (network, found), colour in zip(runs.items(), colours, strict=False):
@@ -35,7 +35,8 @@ def plot_curves(path: Path, title: str, runs: Mapping[str, Sequence[Run]]) -> No
         axis.set(xlabel="epoch", ylabel=label)
         axis.grid(alpha=0.3)
     axes[0].set_yscale("log")
-    axes[0].legend(frameon=False, fontsize=6)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=7)
     figure.suptitle(title)
     _save(pyplot, figure, path)
 
@@ -54,23 +55,32 @@ def plot_quadrants(path: Path, points: Mapping[str, Mapping[str, tuple[Figure, F
     """
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(
-        1, len(points), figsize=(4.2 * len(points), 3.8), layout="constrained", squeeze=False
+        1, len(points), figsize=(4.2 * len(points), 4.6), layout="constrained", squeeze=False
     )
+    names = list(dict.fromkeys(network for networks in points.values() for network in networks))
+    looks = dict(zip(names, zip(_colours(pyplot), cycle("os^vDPX"), strict=False), strict=False))
     for axis, (data, networks) in zip(axes[0], points.items(), strict=True):
         base = networks.get(dense)
         x0, y0 = (base[0].mean, base[1].mean) if base else (0.0, 0.0)
         for network, (area, accuracy) in networks.items():
-            x, y = area.mean - x0, accuracy.mean - y0
-            axis.errorbar(x, y, accuracy.error or 0, area.error or 0, fmt="o", markersize=4, linewidth=0.8)
-            axis.annotate(network, (x, y), textcoords="offset points", xytext=(4, 3), fontsize=6)
+            colour, marker = looks[network]
+            axis.errorbar(
+                area.mean - x0, accuracy.mean - y0, accuracy.error or 0, area.error or 0,
+                fmt=marker, color=colour, markersize=6, linewidth=0.8,
+            )  # fmt: skip
         if base:
             axis.axhline(0, color="black", linewidth=0.6)
             axis.axvline(0, color="black", linewidth=0.6)
         than = " minus that of the dense network" if base else ""
         axis.set(title=data if base else f"{data} (dense not run yet)", xlabel=f"AAE{than}, %")
         axis.set_ylabel(f"accuracy{than}, %")
-        axis.margins(0.18)
+        axis.margins(0.08)
         axis.grid(alpha=0.3)
+    handles = [
+        pyplot.Line2D([], [], color=colour, marker=marker, linestyle="", label=name)
+        for name, (colour, marker) in looks.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
     _save(pyplot, figure, path)
 
 
@@ -102,18 +112,32 @@ def plot_runtime(path: Path, rows: Sequence[Run]) -> None:
     figure, axes = pyplot.subplots(
         1, len(predictors), figsize=(5 * len(predictors), 4), layout="constrained", squeeze=False
     )
+    sizes = sorted({row["n"] for row in rows})
     for axis, predictor in zip(axes[0], predictors, strict=True):
         for at, density in enumerate(densities):
             chosen = [row for row in rows if (row["predictor"], row["density"]) == (predictor, density)]
-            for field, style, label in kinds:
+            for field, style, _ in kinds:
                 known = [(row["n"], row[field]) for row in chosen if row[field] is not None]
                 if known:
-                    name = f"{density:.0%} {label}"
-                    axis.plot(*zip(*known, strict=True), style, color=f"C{at}", label=name, markersize=3, linewidth=1)
+                    axis.plot(*zip(*known, strict=True), style, color=f"C{at}", markersize=3, linewidth=1)
         axis.set(xscale="log", yscale="log", title=predictor, xlabel="neurons on either side", ylabel="milliseconds")
+        axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axis.set_xticks([], minor=True)
         axis.grid(alpha=0.3)
-    axes[0][0].legend(frameon=False, fontsize=6)
+    colours = [
+        pyplot.Line2D([], [], color=f"C{at}", label=f"{each:.0%} of the links") for at, each in enumerate(densities)
+    ]
+    styles = [
+        pyplot.Line2D([], [], color="0.4", linestyle=style[:-1], marker=style[-1], label=label)
+        for _, style, label in kinds
+    ]
+    figure.legend(handles=[*styles, *colours], loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     _save(pyplot, figure, path)
+
+
+def _colours(pyplot: Any) -> Any:
+    """Return twenty colours, the dark half of the palette before the light one, so that few networks get dark ones."""
+    return pyplot.colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)])
 
 
 def _pyplot() -> Any:

@@ -112,7 +112,7 @@ def measure_all(results: Path, sizes: Sequence[int], densities: Sequence[float],
         for density in densities:
             for n in sizes:
                 rows.append(measure(predictor, n, density, limit_s=limit_s))
-                content = {"machine": machine(), "rows": rows}
+                content = {"machine": machine(), "limit_s": limit_s, "rows": rows}
                 write_whole(results / FILE, json.dumps(content, indent=1) + "\n")
                 sys.stderr.write(f"{rows[-1]}\n")
     return all(row["status"] == "ok" for row in rows)

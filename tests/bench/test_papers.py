@@ -183,8 +183,8 @@ def write_fixture(folder: Path, cell: Cell, last: float, *, valid: float | None 
     """Write a result as a run would, with made-up figures."""
     summary = {
         "accuracy_last": last, "accuracy_best_on_test": last + 0.001, "accuracy_at_best_valid": valid,
-        "aae": last - 0.01, "anp": 0.25, "itop": 0.07, "mean_density": 0.01, "overlap": 0.7, "cpu_s": 90.0, "wall_s": 99.0,
-        "peak_memory_bytes": 2**25,
+        "aae": last - 0.01, "anp": 0.25, "itop": 0.07, "mean_density": 0.01, "overlap": 0.7,
+        "cpu_s": 90.0, "wall_s": 99.0, "peak_memory_bytes": 2**25,
     }  # fmt: skip
     sparse = not cell.variant.is_dense
     tiles = {f"hidden.{2 * layer}": tiles_of(ER()((8, 8), 12, layer), 4) for layer in range(3)} if sparse else {}
