@@ -50,8 +50,10 @@ one step), `translate`, `bleu`.
   differences between methods, not figures across the columns.
 - Steps per second are those of processor time on one thread (what else ran on the machine does not count), updates
   included, by the medians of 100 steps each. Peak memory is the rise of resident memory over building the network and
-  its first four steps, two of them with an update; libraries and data are not counted. ANP is the share of active
-  neurons, ITOP the share of possible links that ever existed, cost the mean over training of links over possible links.
+  its first four steps, two of them with an update; libraries, data and what the allocator keeps unused
+  ([more than that](faq.md#why-does-the-process-hold-more-memory-than-the-reported-peak)) are not counted. ANP is the
+  share of active neurons, ITOP the share of possible links that ever existed, cost the mean over training of links over
+  possible links.
 
 """
 
