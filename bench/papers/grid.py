@@ -236,6 +236,13 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
             other(f"from_{start:g}", f"CHTss from {100 * start:g}% of the links", method="chtss", density_start=start)
             for start in (0.1, 0.05)
         ),
+        other(
+            "from_0.1_t_9",
+            "CHTss from 10% of the links, T 1 to 9",
+            method="chtss",
+            density_start=0.1,
+            rule=ramp(1.0, 9.0),
+        ),
         other("shared_survivors", "new links shared among layers by their survivors", rule=shared("survivors")),
         other("shared_momentum", "new links shared among layers by momentum", rule=shared("momentum")),
         _other("removal_mest", "removal by MEST's importance, soft", removal="mest"),
