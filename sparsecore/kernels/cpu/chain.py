@@ -39,8 +39,8 @@ from sparsecore.kernels.cpu.stages import stage
 
 __all__ = ["PUSH_LANES", "backward_stage", "forward_stage"]
 
-#: Bytes of products that wait for their sums: half of a first-level cache.
-WAITING_BYTES = 2**14
+#: Bytes of products that wait for their sums: a small part of a first-level cache, which holds activations besides.
+WAITING_BYTES = 2**13
 
 #: Tiles up to this width are pushed along the links of each input; wider ones are pulled along those of each output.
 PUSH_LANES = 8
@@ -243,13 +243,25 @@ def backward_stage(lanes: int, nbytes: int, index_bytes: int) -> int:
                         k, last = load_i64(col_ptr + 8 * col), load_i64(col_ptr + 8 * col + 8)
                         while k < last:
                             stop = min(last, summed + waiting)
+                            # Two sums take turns, because each has to wait for its last addition.
+                            at = products + (k - summed) * group_bytes
+                            while grouped and k + 1 < stop:
+                                above = load(dy + load_index(rows + index_bytes * k, index_bytes) * step, lanes, nbytes)
+                                grad = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, grad)
+                                store(at, fold(inputs, above))
+                                k += 1
+                                above = load(dy + load_index(rows + index_bytes * k, index_bytes) * step, lanes, nbytes)
+                                other = fma(
+                                    splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, other
+                                )
+                                store(at + group_bytes, fold(inputs, above))
+                                k += 1
+                                at += 2 * group_bytes
                             while k < stop:
                                 above = load(dy + load_index(rows + index_bytes * k, index_bytes) * step, lanes, nbytes)
-                                # Two sums take turns, because each has to wait for its last addition.
-                                value = splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes)
-                                grad, other = other, fma(value, above, grad)
+                                grad = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, grad)
                                 if grouped:
-                                    store(products + (k - summed) * group_bytes, fold(inputs, above))
+                                    store(at, fold(inputs, above))
                                 else:
                                     at = dvalues + k * nbytes
                                     share = total(mul(inputs, above))
