@@ -9,7 +9,7 @@ import torch
 
 from sparsecore.kernels.backend import Layer
 from sparsecore.kernels.cpu.launch import Launch, launch_for
-from sparsecore.kernels.cpu.passes import BACKWARD, FORWARD, addresses, route_of
+from sparsecore.kernels.cpu.passes import BACKWARD, FORWARD, Route, addresses, route_of
 from sparsecore.kernels.cpu.plan import Plan
 from sparsecore.kernels.cpu.stages import run_job
 
@@ -48,11 +48,12 @@ class NumbaBackend:
         if plan.batch == 0:
             return x.new_zeros(0, plan.widths[-1]), (), Pass(launch)
         ready = _is_tile(plan, x)
-        outputs = plan.tiles(n)
+        route = route_of(launch, FORWARD, keep=keep, pack=not ready, unpack=not plan.whole)
+        outputs = plan.tiles(n, again=route.last_again)
         block = torch.empty(plan.kept.n if keep else plan.scratch.n, dtype=plan.dtype)
-        inputs = x if ready else block if keep else plan.tiles(0)
+        inputs = x if ready else block if keep else plan.tiles(0, again=route.first_again)
         rows = None if plan.whole else _rows(launch, n)
-        _run_forward(launch, layers, None if ready else x, block, inputs, outputs, rows, keep=keep)
+        _run_forward(route, launch, layers, None if ready else x, block, inputs, outputs, rows)
         y = outputs[0].t() if rows is None else rows
         if not keep:
             return y, (), None
@@ -85,17 +86,20 @@ class NumbaBackend:
         block, ready = saved[0], len(saved) == 2 + gated
         inputs = saved[1] if ready else block
         if notes.spent:
-            _run_forward(launch, layers, None, block, inputs, plan.tiles(n), None, keep=True)
+            route = route_of(launch, FORWARD, pack=False, unpack=False)
+            _run_forward(route, launch, layers, None, block, inputs, plan.tiles(n), None)
         notes.spent = True
         sums = torch.empty(launch.n_sums, dtype=plan.dtype)
         more = torch.empty(launch.n_sums * (plan.n_parts - 1), dtype=plan.dtype)
-        dy, dx = plan.tiles(n), plan.tiles(0) if input_grad else None
+        route = route_of(launch, BACKWARD, unpack=input_grad and not plan.whole)
+        dy = plan.tiles(n, again=route.first_again)
+        dx = plan.tiles(0, again=route.last_again) if input_grad else None
         dx_rows = None if dx is None or plan.whole else _rows(launch, 0)
         source = grad if grad.dtype == plan.dtype else grad.to(plan.dtype)
         gate = saved[-1].data_ptr() if gated else 0
         at, more_at, dy_at, dx_at = sums.data_ptr(), more.data_ptr(), dy.data_ptr(), 0 if dx is None else dx.data_ptr()
         values = [_as(layer.values, plan.dtype) for layer in layers]
-        job = route_of(launch, BACKWARD, unpack=dx_rows is not None).job(
+        job = route.job(
             [block.data_ptr(), inputs.data_ptr(), dx_at, dy_at, at, more_at, *addresses(values)],
             pack=[source.data_ptr(), *source.stride(), dy_at, gate, at + launch.last_sums, more_at + launch.last_sums],
             unpack=() if dx_rows is None else (dx_at, dx_rows.data_ptr()),
@@ -119,6 +123,7 @@ class NumbaBackend:
 
 
 def _run_forward(
+    route: Route,
     launch: Launch,
     layers: Sequence[Layer],
     x: torch.Tensor | None,
@@ -126,8 +131,6 @@ def _run_forward(
     inputs: torch.Tensor,
     outputs: torch.Tensor,
     rows: torch.Tensor | None,
-    *,
-    keep: bool,
 ) -> None:
     """Fill the output tiles, and `rows` from them if given, from input tiles, cut out of `x` first if there is one."""
     plan = launch.plan
@@ -137,7 +140,7 @@ def _run_forward(
     first, last = inputs.data_ptr(), outputs.data_ptr()
     biases = [_as(layer.bias, plan.dtype) for layer in layers]
     params = [part for pair in zip(values, biases, strict=True) for part in pair]
-    job = route_of(launch, FORWARD, keep=keep, pack=x is not None, unpack=rows is not None).job(
+    job = route.job(
         [block.data_ptr(), first, last, *addresses(params)],
         pack=() if x is None else (x.data_ptr(), *x.stride(), first, 0, 0, 0),
         unpack=() if rows is None else (last, rows.data_ptr()),

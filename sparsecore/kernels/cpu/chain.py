@@ -51,11 +51,12 @@ F_X, F_X_AT, F_X_PITCH, F_Y, F_Y_AT, F_Y_PITCH = range(8, 14)
 FORWARD_COLUMNS = 14
 
 # Columns of the backward table. An address of 0 in DX: no input gradient is wanted; GATE is 1 behind a rectifier. SUMS
-# is the slot of all sums over samples; the offset of the bias one layer down is -1 where there is none.
+# is the slot of all sums over samples; the offset of the bias one layer down is -1 where there is none. FIRST_TILE is
+# the first tile of the part: it writes the sums that later ones add to.
 B_N_OUT, B_N_IN, B_COL_PTR, B_ROWS, B_GATE, B_VALUES = range(6)
 B_X, B_X_AT, B_X_PITCH, B_DY, B_DY_AT, B_DY_PITCH, B_DX, B_DX_AT, B_DX_PITCH = range(6, 15)
-B_SUMS, B_DVALUES_AT, B_DBIAS_AT = range(15, 18)
-BACKWARD_COLUMNS = 18
+B_SUMS, B_DVALUES_AT, B_DBIAS_AT, B_FIRST_TILE = range(15, 19)
+BACKWARD_COLUMNS = 19
 
 # Each stage is one function whose closure holds integers alone: numba's cache on disk can tell such functions apart.
 
@@ -196,7 +197,7 @@ def backward_stage(lanes: int, nbytes: int, index_bytes: int) -> int:
             table += number * n_layers * (8 * BACKWARD_COLUMNS)
         products = stack(WAITING_BYTES)
         for tile in range(tile_low, tile_high):
-            first = tile == tile_low
+            first = tile == entry(table, B_FIRST_TILE)
             for index in range(last_layer - 1, first_layer - 1, -1):
                 layer = table + index * (8 * BACKWARD_COLUMNS)
                 col_ptr, rows = entry(layer, B_COL_PTR), entry(layer, B_ROWS)

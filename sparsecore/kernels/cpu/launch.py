@@ -144,28 +144,41 @@ class Launch:
         """Byte offset of the bias sums of the last layer."""
         return (self.n_sums - self.sizes[-1]) * self.plan.nbytes
 
-    @cached_property
-    def forward_keep(self) -> Int64Array:
-        """Tables for a forward pass that keeps its activations."""
-        return self._forward_for(self.plan.kept.first[:, 1:], self.plan.kept.pitch[1:])
+    def forward(self, *, keep: bool, inputs_again: bool, outputs_again: bool) -> Int64Array:
+        """Return the tables of a forward pass.
 
-    @cached_property
-    def forward_once(self) -> Int64Array:
-        """Tables for a forward pass that forgets its activations."""
-        return self._forward_for(self.plan.scratch.first, self.plan.scratch.pitch)
-
-    def _forward_for(self, inside: Int64Array, pitch: Int64Array) -> Int64Array:
+        Parameters
+        ----------
+        keep : bool
+            Whether it keeps its activations.
+        inputs_again, outputs_again : bool
+            Whether inputs and outputs of the chain have the room of one tile per part (see `Plan.tiles`).
+        """
         plan, table, c = self.plan, self._forward.copy(), columns
+        inside, pitch = plan.scratch.first, plan.scratch.pitch
+        if keep:
+            inside, pitch = plan.kept.first[:, 1:], plan.kept.pitch[1:]
         table[:, :, c.F_X] = table[:, :, c.F_Y] = F_BLOCK
         table[:, 1:, c.F_X_AT] = table[:, :-1, c.F_Y_AT] = inside
         table[:, 1:, c.F_X_PITCH] = table[:, :-1, c.F_Y_PITCH] = pitch
-        table[:, 0, c.F_X], table[:, 0, c.F_X_PITCH] = F_FIRST, plan.tile_bytes(0)
-        table[:, -1, c.F_Y], table[:, -1, c.F_Y_PITCH] = F_OUTPUTS, plan.tile_bytes(len(plan.widths) - 1)
+        table[:, 0, c.F_X], table[:, -1, c.F_Y] = F_FIRST, F_OUTPUTS
+        table[:, 0, c.F_X_AT], table[:, 0, c.F_X_PITCH] = self._ends(0, inputs_again)
+        table[:, -1, c.F_Y_AT], table[:, -1, c.F_Y_PITCH] = self._ends(len(plan.widths) - 1, outputs_again)
         return table
 
-    @cached_property
-    def backward(self) -> Int64Array:
-        """Tables for the backward pass, which puts gradients in the place of the activations."""
+    def _ends(self, index: int, again: bool) -> tuple[Int64Array, int]:
+        """Return the offset of activation `index`, at an end of the chain, for every part, and its pitch."""
+        pitch, part_pitch = self.plan.pitches(index, again=again)
+        return part_pitch * np.arange(self.plan.n_parts), pitch
+
+    def backward(self, *, inputs_again: bool, outputs_again: bool) -> Int64Array:
+        """Return the tables of the backward pass, which puts gradients in the place of the activations.
+
+        Parameters
+        ----------
+        inputs_again, outputs_again : bool
+            Whether the gradients of inputs and outputs have the room of one tile per part.
+        """
         plan, table, c = self.plan, self._backward.copy(), columns
         sums = self._sums_at()
         table[:, :, c.B_X], table[:, 0, c.B_X] = B_BLOCK, B_FIRST
@@ -174,10 +187,11 @@ class Launch:
         table[:, :, c.B_DX], table[:, 0, c.B_DX] = B_BLOCK, B_INPUT_GRAD
         table[:, 1:, c.B_DX_AT] = table[:, :-1, c.B_DY_AT] = plan.kept.first[:, 1:]
         table[:, 1:, c.B_DX_PITCH] = table[:, :-1, c.B_DY_PITCH] = plan.kept.pitch[1:]
-        table[:, 0, c.B_DX_PITCH] = plan.tile_bytes(0)
-        table[:, -1, c.B_DY_PITCH] = plan.tile_bytes(len(plan.widths) - 1)
+        table[:, 0, c.B_DX_AT], table[:, 0, c.B_DX_PITCH] = self._ends(0, inputs_again)
+        table[:, -1, c.B_DY_AT], table[:, -1, c.B_DY_PITCH] = self._ends(len(plan.widths) - 1, outputs_again)
         table[:, :, c.B_DVALUES_AT] = sums[:, ::2]
         table[:, 0, c.B_DBIAS_AT], table[:, 1:, c.B_DBIAS_AT] = -1, sums[:, 1:-1:2]
+        table[:, :, c.B_FIRST_TILE] = (np.arange(plan.n_parts) * plan.n_tiles // plan.n_parts)[:, None]
         return table
 
     @cached_property

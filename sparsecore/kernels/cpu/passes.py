@@ -19,14 +19,16 @@ FORWARD, BACKWARD = "forward", "backward"
 _FLOATS_PER_CHUNK, _MOST_CHUNKS = 16_384, 64
 
 # Where in the arguments of a stage the addresses of a call begin, and how many there are.
-_PACK, _PACK_ADDRESSES = 4, 7
+_PACK, _PACK_ADDRESSES = 8, 7
 _SWEEP = 3
-_UNPACK, _UNPACK_ADDRESSES = 3, 2
+_UNPACK, _UNPACK_ADDRESSES = 5, 2
 _REDUCE, _REDUCE_ADDRESSES = 2, 2
 
 
 class Route:
     """The job of one kind of pass, and the places where the addresses of a call belong.
+
+    It holds the tables that its jobs work on: it has to live as long as they do.
 
     Parameters
     ----------
@@ -37,7 +39,8 @@ class Route:
     keep : bool
         Whether a forward pass keeps its activations.
     pack, unpack : bool
-        Whether a row-major tensor is cut into tiles first, and whether the last tiles are put together.
+        Whether a row-major tensor is cut into tiles first, and whether the last tiles are put together. Tiles at an end
+        of the chain that nobody needs afterwards share the room of one per part: `first_again` and `last_again`.
     more : sequence of Phase
         What follows.
     """
@@ -48,13 +51,20 @@ class Route:
         plan, forward, n = launch.plan, direction == FORWARD, len(launch.relus)
         first, last = (0, n) if forward else (n, 0)
         single, n_slots = int(plan.single), 3 + 2 * n if forward else 6 + n
-        tables = (launch.forward_keep if keep else launch.forward_once) if forward else launch.backward
+        self.first_again = pack and not plan.single and not (forward and keep)
+        self.last_again = unpack and not plan.single and not (forward and keep and launch.relus[-1])
+        if forward:
+            tables = launch.forward(keep=keep, inputs_again=self.first_again, outputs_again=self.last_again)
+        else:
+            tables = launch.backward(inputs_again=self.last_again, outputs_again=self.first_again)
         self._tables = tables
         address = launch.forward_address if forward else launch.backward_address
         sweep: Stage = address, [single, tables.ctypes.data, n, *[0] * n_slots]
-        pitch = launch.n_sums * plan.nbytes
-        packing: Stage = pack_stage(plan.lanes, plan.nbytes), [single, plan.batch, plan.widths[first], pitch, *[0] * 7]
-        unpacking: Stage = unpack_stage(plan.lanes, plan.nbytes), [single, plan.batch, plan.widths[last], 0, 0]
+        cut = [single, plan.batch, plan.widths[first], *plan.pitches(first, again=self.first_again)]
+        cut += [plan.n_tiles, plan.n_parts, launch.n_sums * plan.nbytes, *[0] * _PACK_ADDRESSES]
+        put = [single, plan.batch, plan.widths[last], *plan.pitches(last, again=self.last_again)]
+        packing: Stage = pack_stage(plan.lanes, plan.nbytes), cut
+        unpacking: Stage = unpack_stage(plan.lanes, plan.nbytes), [*put, *[0] * _UNPACK_ADDRESSES]
         phases = phases_of(launch, first, last, packing if pack else None, sweep, unpacking if unpack else None)
         self._gather = _gather_of(launch) if forward and launch.by_output else []
         reduce: Stage = reduce_stage(plan.nbytes), [launch.n_sums, plan.n_parts - 1, 0, 0]
@@ -128,11 +138,13 @@ def phases_of(
 ) -> list[Phase]:
     """Return the phases of a pass from activation `first` to activation `last`.
 
-    Several tiles are one phase. A single tile is cut by neurons, one phase per layer.
+    Several tiles are one phase, which each runs through while it is in the cache. A single tile is cut by neurons, one
+    phase per layer.
     """
     plan, forward = launch.plan, first == 0
     if not plan.single:
-        return [Phase([part for part in (pack, sweep, unpack) if part is not None], plan.n_parts, plan.n_tiles)]
+        stages = [part for part in (pack, sweep, unpack) if part is not None]
+        return [Phase(stages, plan.n_parts, plan.n_tiles, step=1)]
     chunks, widths = (launch.forward_chunks, plan.widths[1:]) if forward else (launch.n_chunks, plan.widths)
     order = range(last) if forward else range(first - 1, -1, -1)
     phases = [Phase([sweep], chunks[layer], widths[layer], layer) for layer in order]

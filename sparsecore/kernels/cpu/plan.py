@@ -84,9 +84,17 @@ class Plan:
         """Bytes of one tile of activation `index`."""
         return self.widths[index] * self.lanes * self.nbytes
 
-    def tiles(self, index: int) -> torch.Tensor:
-        """Return room for activation `index` of all samples: (n_tiles, width, lanes)."""
-        return torch.empty((self.n_tiles, self.widths[index], self.lanes), dtype=self.dtype)
+    def tiles(self, index: int, *, again: bool = False) -> torch.Tensor:
+        """Return room for activation `index` of all samples, (n_tiles, width, lanes).
+
+        With `again`, one tile per part, (n_parts, width, lanes), which takes up all tiles of the part in turn.
+        """
+        n = self.n_parts if again else self.n_tiles
+        return torch.empty((n, self.widths[index], self.lanes), dtype=self.dtype)
+
+    def pitches(self, index: int, *, again: bool = False) -> tuple[int, int]:
+        """Return the bytes from tile to tile and from part to part of what `tiles` returns."""
+        return (0, self.tile_bytes(index)) if again else (self.tile_bytes(index), 0)
 
     @cached_property
     def kept(self) -> Block:

@@ -2,7 +2,8 @@
 
 A *stage* is a compiled C function ``(arguments, number, low, high)``: the address of its int64 arguments, a number, and
 a range of units (tiles, neurons, floats). A *phase* cuts its units into chunks and takes each chunk through one or more
-stages. The chunks of a phase may run at the same time; a phase begins when the one before has ended.
+stages, as a whole or some units at a time, so that what one stage leaves in the cache the next finds there. The chunks
+of a phase may run at the same time; a phase begins when the one before has ended.
 
 A *job* is an int64 array: a header and the phases (columns below); the address of every stage and the place of its
 arguments in the job; these arguments. Whoever runs a job claims chunk after chunk until
@@ -61,19 +62,22 @@ class Phase(NamedTuple):
         What the chunks share evenly.
     number : int
         Passed to the stages; -1 stands for the number of the chunk.
+    step : int
+        Units of a chunk that go through all stages before the next ones do; 0 for all of them at once.
     """
 
     stages: Sequence[Stage]
     n_chunks: int = 1
     n_units: int = 1
     number: int = -1
+    step: int = 0
 
 
 # Header: chunks claimed; ended; in all; phases; address of the function that lets other threads have the core. What is
 # written by all threads has cache lines of its own.
 CLAIMED, ENDED, _TOTAL, _N_PHASES, _STEP_ASIDE, HEADER = 0, 16, 32, 33, 34, 35
-# A phase: chunks before it, its chunks and units, its number, first stage, stages.
-_START, _CHUNKS, _UNITS, _NUMBER, _FIRST, _STAGES, _COLUMNS = range(7)
+# A phase: chunks before it, its chunks and units, its number, first stage, stages, units at a time.
+_START, _CHUNKS, _UNITS, _NUMBER, _FIRST, _STAGES, _STEP, _COLUMNS = range(8)
 
 
 def stage(function: Any, *numbers: int) -> int:
@@ -117,10 +121,13 @@ def drive_address() -> int:
             chunk = claimed - entry(at, _START)
             low = chunk * entry(at, _UNITS) // entry(at, _CHUNKS)
             high = (chunk + 1) * entry(at, _UNITS) // entry(at, _CHUNKS)
-            number = entry(at, _NUMBER)
-            for index in range(entry(at, _FIRST), entry(at, _FIRST) + entry(at, _STAGES)):
-                arguments = job + 8 * entry(stages, 2 * index + 1)
-                invoke(entry(stages, 2 * index), arguments, chunk if number < 0 else number, low, high)
+            number, step = entry(at, _NUMBER), entry(at, _STEP)
+            while low < high:
+                until = min(low + step, high) if step > 0 else high
+                for index in range(entry(at, _FIRST), entry(at, _FIRST) + entry(at, _STAGES)):
+                    arguments = job + 8 * entry(stages, 2 * index + 1)
+                    invoke(entry(stages, 2 * index), arguments, chunk if number < 0 else number, low, until)
+                low = until
             fetch_add(job + 8 * ENDED, 1)
             claimed = fetch_add(job + 8 * CLAIMED, 1)
 
@@ -136,7 +143,7 @@ def job_of(phases: Sequence[Phase]) -> array[int]:
     stages: list[Stage] = []
     start = 0
     for phase in phases:
-        numbers += (start, phase.n_chunks, phase.n_units, phase.number, len(stages), len(phase.stages))
+        numbers += (start, phase.n_chunks, phase.n_units, phase.number, len(stages), len(phase.stages), phase.step)
         stages += phase.stages
         start += phase.n_chunks
     at = len(numbers) + 2 * len(stages)

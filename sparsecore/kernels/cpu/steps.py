@@ -75,6 +75,7 @@ class Steps:
             addresses([block, block, None, self._grad, self._sums, more, *params[::2]]),
             reduce=addresses([self._sums, more]),
         )
+        self._alive += [forward, backward]
 
     def _values_of(self, launch: Launch, values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return where the forward pass finds the values of every layer, and keep that alive."""

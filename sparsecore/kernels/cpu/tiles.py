@@ -21,26 +21,28 @@ RUNS = 4096
 def pack_stage(lanes: int, nbytes: int) -> int:
     """Return the stage that cuts a strided ``(batch, features)`` array into tiles, zeros in the unused lanes.
 
-    Units are tiles; where there is a single one, its features. Arguments: ``single, batch, features, pitch, source,
-    sample_stride, feature_stride, tiles, gate, sums, more_sums``. Strides count elements. With `gate` (address of
-    tiles, or 0) elements are zeroed where the gate is not positive. With `sums` (address of ``(features,)``, or 0) part
-    0 writes the sum over its samples there, part p to ``more_sums + (p - 1) * pitch``.
+    Units are tiles; where there is a single one, its features. Arguments: ``single, batch, features, tile_pitch,
+    part_pitch, n_tiles, n_parts, sums_pitch, source, sample_stride, feature_stride, tiles, gate, sums, more_sums``.
+    Strides count elements, pitches bytes: tile t of part p lies at ``tiles + t * tile_pitch + p * part_pitch``. With
+    `gate` (address of all tiles, or 0) elements are zeroed where the gate is not positive. With `sums` (address of
+    ``(features,)``, or 0) part 0 writes the sum over its samples there, part p to ``more_sums + (p - 1) * sums_pitch``.
     """
     step = lanes * nbytes
 
     def pack(args: int, part: int, low_unit: int, high_unit: int) -> None:
         single, batch, features = entry(args, 0), entry(args, 1), entry(args, 2)
-        source, sample_stride, feature_stride = entry(args, 4), entry(args, 5), entry(args, 6)
-        tiles, gate, sums = entry(args, 7), entry(args, 8), entry(args, 9)
+        first = part * entry(args, 5) // entry(args, 6)
+        source, sample_stride, feature_stride = entry(args, 8), entry(args, 9), entry(args, 10)
+        tiles, gate, sums = entry(args, 11) + part * entry(args, 4), entry(args, 12), entry(args, 13)
         tile_low, tile_high, begin, end = low_unit, high_unit, 0, features
         if single != 0:
             tile_low, tile_high, begin, end = 0, 1, low_unit, high_unit
         elif sums != 0 and part > 0:
-            sums = entry(args, 10) + (part - 1) * entry(args, 3)
+            sums = entry(args, 14) + (part - 1) * entry(args, 7)
         for tile in range(tile_low, tile_high):
             live = min(lanes, batch - tile * lanes)
             base = source + tile * lanes * sample_stride * nbytes
-            out = tiles + tile * features * step
+            out = tiles + tile * entry(args, 3)
             for low in range(begin, end, GROUP):
                 high = min(low + GROUP, end)
                 if live < lanes:
@@ -66,7 +68,7 @@ def pack_stage(lanes: int, nbytes: int) -> int:
                     if sums != 0:
                         share = total(load(out + at, lanes, nbytes))
                         where = sums + feature * nbytes
-                        store_scalar(where, share if tile == tile_low else share + load_scalar(where, nbytes))
+                        store_scalar(where, share if tile == first else share + load_scalar(where, nbytes))
 
     return stage(pack, lanes, nbytes)
 
@@ -75,18 +77,20 @@ def pack_stage(lanes: int, nbytes: int) -> int:
 def unpack_stage(lanes: int, nbytes: int) -> int:
     """Return the stage that writes tiles as row-major ``(batch, features)``.
 
-    Units are those of `pack_stage`. Arguments: ``single, batch, features, tiles, out``.
+    Units and places of tiles are those of `pack_stage`. Arguments: ``single, batch, features, tile_pitch, part_pitch,
+    tiles, out``.
     """
     step = lanes * nbytes
 
     def unpack(args: int, part: int, low_unit: int, high_unit: int) -> None:
-        batch, features, tiles, out = entry(args, 1), entry(args, 2), entry(args, 3), entry(args, 4)
+        batch, features, out = entry(args, 1), entry(args, 2), entry(args, 6)
+        tiles = entry(args, 5) + part * entry(args, 4)
         tile_low, tile_high, begin, end = low_unit, high_unit, 0, features
         if entry(args, 0) != 0:
             tile_low, tile_high, begin, end = 0, 1, low_unit, high_unit
         for tile in range(tile_low, tile_high):
             live = min(lanes, batch - tile * lanes)
-            base = tiles + tile * features * step
+            base = tiles + tile * entry(args, 3)
             for low in range(begin, end, GROUP):
                 lane = 0
                 if lanes >= GROUP and low + GROUP <= end:
