@@ -9,7 +9,7 @@ from sparsecore import kernels
 from sparsecore.kernels import Layer
 from sparsecore.kernels.cpu import launch as numba_launch
 from sparsecore.kernels.cpu import stages
-from sparsecore.kernels.cpu.tiles import RUNS, gather_stage, reduce_stage
+from sparsecore.kernels.cpu.tiles import RUNS, gather_stage, pack_stage, reduce_stage, unpack_stage
 from sparsecore.ops import sparse_chain
 
 
@@ -40,6 +40,20 @@ def test_a_phase_begins_when_the_one_before_has_ended(threads, n_threads):
         arrays[-1][:] = 0.0
         stages.run_job(stages.job_of(phases), n_threads)
         assert np.array_equal(arrays[-1], expected)
+
+
+@pytest.mark.parametrize("n_parts", [1, 2, 3])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_tiles_of_a_part_share_the_room_of_one_when_they_take_turns(threads, n_parts, n_threads):
+    batch, features, lanes = 101, 23, 16
+    x = np.random.default_rng(0).standard_normal((batch, features)).astype(np.float32)
+    tile, n_tiles = 4 * lanes * features, -(-batch // lanes)
+    room, copy = np.zeros((n_parts, tile // 4), np.float32), np.zeros_like(x)
+    cut = [0, batch, features, 0, tile, n_tiles, n_parts, 0, x.ctypes.data, features, 1, room.ctypes.data, 0, 0, 0]
+    put = [0, batch, features, 0, tile, room.ctypes.data, copy.ctypes.data]
+    moves = [(pack_stage(lanes, 4), cut), (unpack_stage(lanes, 4), put)]
+    stages.run_job(stages.job_of([stages.Phase(moves, n_parts, n_tiles, step=1)]), n_threads)
+    assert np.array_equal(copy, x)
 
 
 @pytest.mark.parametrize("nbytes", [4, 8])
