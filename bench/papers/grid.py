@@ -53,7 +53,10 @@ _GMP = Variant("gmp", "GMP", {"method": "gmp"}, heavy=True)
 _GRANET = Variant("granet", "GraNet", {"method": "granet", "zeta": 0.3}, heavy=True)
 _CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
 #: Found by the search on held-out samples below.
-_CHTSS_10 = _variant("chtss_10", "CHTss from 10% of the links (searched)", "chtss", density_start=0.1)
+_CHTSS_SEARCHED = _variant(
+    "chtss_10_t_9", "CHTss from 10% of the links, T 1 to 9 (searched)", "chtss", density_start=0.1,
+    rule={"temperature": ["linear", 1.0, 9.0]},
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ TABLES = (
             "fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI, _CHTS_P_COSINE, _SET_KAIMING, _SET_MAGNITUDE),
             "cifar10": (
                 _CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING, _CHT_SIGNED, _CHT_NO_STOP,
-                _CHT_SWI, _CHTSS_10, *_UNCHANGED,
+                _CHT_SWI, _CHTSS_SEARCHED, *_UNCHANGED,
             ),
         },
     ),
