@@ -16,6 +16,7 @@ from sparsecore.bench.papers.cells import Cell, Protocol, Variant, configure, eq
 from sparsecore.bench.papers.figures import Figure, difference, figure
 from sparsecore.bench.papers.grid import ABLATIONS, TABLES, cells
 from sparsecore.bench.papers.pool import Job, work
+from sparsecore.bench.papers.printed import printed
 from sparsecore.bench.papers.results import Results
 from sparsecore.bench.papers.runtime import DENSE, measure
 from sparsecore.bench.papers.training import tiles_of, unpack_tiles
@@ -203,6 +204,15 @@ def row_of(page: str, label: str, heading: str) -> list[str]:
     section = page.partition(f"## {heading}")[2]
     line = next(line for line in section.splitlines() if line.startswith(f"| {label} |"))
     return [part.strip() for part in line.split("|")[1:-1]]
+
+
+def test_rows_run_to_explain_a_gap_are_held_against_the_figure_of_the_row_they_are_tried_for() -> None:
+    tried = [(data, row) for table in TABLES for data in table.only for row in table.rows(data) if row.tried_for]
+    assert tried
+    for data, row in tried:
+        original = next(other for other in TABLES[0].rows(data) if other.name == row.tried_for)
+        assert printed(data, original, 0.01) is not None
+        assert printed(data, row, 0.01) == printed(data, original, 0.01)
 
 
 def test_the_page_shows_means_beside_printed_figures_and_says_what_is_missing(tmp_path: Path) -> None:
