@@ -225,9 +225,6 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
     def ramp(start: float, end: float) -> dict[str, Any]:
         return {"temperature": ["linear", start, end]}
 
-    def shared(by: str) -> dict[str, Any]:
-        return {"redistribution": by}
-
     candidates = (
         other("t_9", "T 1 to 9", rule=ramp(1.0, 9.0)),
         other("zeta_0.5", "ζ 0.5", zeta=0.5),
@@ -248,8 +245,7 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
             density_start=0.1,
             rule=ramp(1.0, 9.0),
         ),
-        other("shared_survivors", "new links shared among layers by their survivors", rule=shared("survivors")),
-        other("shared_momentum", "new links shared among layers by momentum", rule=shared("momentum")),
+        other("shared_momentum", "new links shared among layers by momentum", rule={"redistribution": "momentum"}),
         _other("removal_mest", "removal by MEST's importance, soft", removal="mest"),
         _other("removal_snip", "removal by SNIP's importance, soft", removal="snip"),
     )
