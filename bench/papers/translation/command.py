@@ -18,6 +18,7 @@ from typing import Any
 from sparsecore.bench.papers.process import Stop, StoppedError, claim, say
 from sparsecore.bench.papers.results import Results
 from sparsecore.bench.papers.translation.cells import TranslationCell, cells
+from sparsecore.bench.papers.translation.memory import peak_bytes
 from sparsecore.bench.papers.translation.page import write_page
 from sparsecore.bench.papers.translation.training import train
 from sparsecore.errors import ConfigError
@@ -99,6 +100,7 @@ def add_command(commands: Any) -> None:
     )
     command.add_argument("--budget", type=float, metavar="MINUTES", help="stop after this long; runs can be resumed")
     command.add_argument("--list", action="store_true", help="show which cells are done, begun or missing, and end")
+    command.add_argument("--memory", action="store_true", help="measure the peak memory of finished runs anew, and end")
     command.add_argument("--page", type=Path, metavar="FILE", help="write the page of all results, and end")
     command.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "sparsecore-translation")
     command.add_argument("--results", type=Path, default=_RESULTS, help="folder of the JSON files")
@@ -124,7 +126,21 @@ def _main(options: argparse.Namespace) -> int:
     stop = Stop(None if options.budget is None else time.time() + 60 * options.budget)
     stop.listen()
     task = cache(lambda n_tokens: prepare(load_multi30k(options.data_dir), n_tokens))
+    if options.memory:
+        _measure_memory(chosen, Results(options.results), task)
+        return 0
     return min(1, work(TranslationJob(chosen, options.results, options.scratch, task), stop=stop))
+
+
+def _measure_memory(
+    chosen: Sequence[TranslationCell], results: Results, task: Callable[[int], TranslationTask]
+) -> None:
+    for cell in chosen:
+        found = results.read(cell.key)
+        if found is not None and cell.is_done(results):
+            found["summary"]["peak_memory_bytes"] = peak_bytes(cell.run, task(cell.run.n_tokens))
+            results.write(cell.key, found)
+            say(f"{cell.key} {found['summary']['peak_memory_bytes'] / 2**20:.0f} MiB")
 
 
 def _listing(chosen: Sequence[TranslationCell], results: Results, scratch: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 import time
@@ -14,14 +13,11 @@ from typing import Any
 from sparsecore.bench.machine import machine
 from sparsecore.bench.papers.process import Clock, StoppedError
 from sparsecore.bench.papers.translation.cells import TranslationCell
-from sparsecore.bench.papers.translation.memory import peak_bytes
+from sparsecore.bench.papers.translation.memory import peak_bytes, warm_up
 from sparsecore.errors import CheckpointError
 from sparsecore.io import load, save
 from sparsecore.models.translation import (
-    EncodedPairs,
-    Sizes,
     TokenBatches,
-    TranslationRun,
     TranslationTask,
     TranslationTrainer,
     bleu,
@@ -72,7 +68,7 @@ class _Session:
     def __init__(self, cell: TranslationCell, task: TranslationTask, checkpoint: Path) -> None:
         self.cell, self.task, self.run, self._path = cell, task, cell.run, checkpoint
         state = _state(checkpoint, self._setting())
-        _warm_up(self.run, task)
+        warm_up(self.run, task)
         self.peak: int = state.get("peak") or peak_bytes(self.run, task)
         self.trainer: TranslationTrainer = build(self.run, task)
         if state:
@@ -160,18 +156,6 @@ class _Session:
             "valid_steps": [int(step) for step in self.valid],
             "valid_loss": [round(loss, 4) for loss in self.valid.values()],
         }
-
-
-def _warm_up(run: TranslationRun, task: TranslationTask) -> None:
-    """Take some steps with a tiny network, so that compiling counts neither as time nor as memory of the run."""
-    few = EncodedPairs(task.encoded["train"].source[:200], task.encoded["train"].target[:200])
-    sizes = Sizes(width=64, hidden=64, heads=2, layers=1)
-    tiny = build(
-        dataclasses.replace(run, sizes=sizes, density=0.1, steps=4, every=1, rewarm=1),
-        dataclasses.replace(task, encoded={"train": few}),
-    )
-    for _ in range(3):
-        tiny.advance()
 
 
 def _state(path: Path, setting: Mapping[str, Any]) -> dict[str, Any]:
