@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
-import sys
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from sparsecore.bench.papers.training import train
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
 
-__all__ = ["Job", "run_all", "work"]
+__all__ = ["Job", "Outcome", "run_all", "work"]
 
 Load = Callable[[str], ImageData]
 
@@ -48,34 +49,57 @@ class Job:
     until: float | None = None
 
 
-def run_all(job: Job, *, workers: int = 1) -> int:
-    """Run all cells on `workers` processes; returns how many failed.
+@dataclass(frozen=True)
+class Outcome:
+    """What a process got done.
 
-    A signal to end, or the end of the budget, stops every run after its present epoch; its checkpoint stays.
+    Attributes
+    ----------
+    done : int
+        Cells that have a result now.
+    failed : frozenset of str
+        Keys of cells that ended in an error.
     """
-    if workers == 1:
-        stop = Stop(job.until)
-        stop.listen()
-        return work(job, stop=stop)
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_enter, args=(job,)) for _ in range(workers)]
+
+    done: int
+    failed: frozenset[str]
+
+
+def run_all(job: Job, *, workers: int = 1) -> int:
+    """Run all cells, `workers` at a time, each in a process of its own; returns how many failed.
+
+    What an earlier run left in the heap of its process would count as memory of a later one. A signal to end, or the
+    end of the budget, stops every run after its present epoch; its checkpoint stays.
+    """
     stop = Stop(job.until)
     stop.listen()
-    for process in processes:
-        process.start()
+    failed: frozenset[str] = frozenset()
     told = False
-    while any(process.is_alive() for process in processes):
-        for process in processes:
-            process.join(0.2)
-        if stop.signalled and not told:
-            told = True
-            for process in processes:
-                process.terminate()  # SIGTERM, which they hear as we do
-    return sum(process.exitcode or 0 for process in processes)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
+        tasks = {pool.submit(_enter, job, failed) for _ in range(workers)}
+        while tasks:
+            ended, tasks = wait(tasks, timeout=0.2, return_when=FIRST_COMPLETED)
+            if stop.signalled and not told:
+                told = True
+                for process in multiprocessing.active_children():
+                    process.terminate()  # SIGTERM, which they hear as we do
+            for outcome in (task.result() for task in ended):
+                failed |= outcome.failed
+                if (outcome.done or outcome.failed) and not stop():
+                    tasks.add(pool.submit(_enter, job, failed))
+    return len(failed)
 
 
-def work(job: Job, *, stop: Callable[[], bool], load: Load | None = None) -> int:
-    """Run the cells that no other process has claimed, one after the other; returns how many failed.
+def work(
+    job: Job,
+    *,
+    stop: Callable[[], bool],
+    load: Load | None = None,
+    failed: frozenset[str] = frozenset(),
+    most: float = math.inf,
+) -> Outcome:
+    """Run the cells that no other process has claimed, one after the other.
 
     Parameters
     ----------
@@ -85,23 +109,27 @@ def work(job: Job, *, stop: Callable[[], bool], load: Load | None = None) -> int
         Asked before every cell and after every epoch.
     load : callable, optional
         Returns a data set by name; from ``job.data_dir`` when missing.
+    failed : frozenset of str
+        Keys of cells that have failed before and are not tried again.
+    most : float
+        Cells to run at most.
     """
     results = Results(job.results)
     load = lru_cache(maxsize=1)(load or _Loader(job.data_dir))
-    failed: set[str] = set()
+    done, broken = 0, set(failed)
     job.scratch.mkdir(parents=True, exist_ok=True)
     advanced = True
     while advanced and not stop():  # again, because a cell may wait for the result of another
         advanced = False
         for cell in job.cells:
-            if stop():
-                break
-            if cell.key in failed or cell.is_done(results, job.protocol) or not cell.is_ready(results):
+            if stop() or done + len(broken - failed) >= most:
+                return Outcome(done, frozenset(broken - failed))
+            if cell.key in broken or cell.is_done(results, job.protocol) or not cell.is_ready(results):
                 continue
             with claim(job.scratch / f"{cell.key}.lock") as mine:
-                if mine and not cell.is_done(results, job.protocol):
-                    advanced |= _run(cell, job, results, load, stop, failed)
-    return len(failed)
+                if mine and not cell.is_done(results, job.protocol) and _run(cell, job, results, load, stop, broken):
+                    done, advanced = done + 1, True
+    return Outcome(done, frozenset(broken - failed))
 
 
 def _run(cell: Cell, job: Job, results: Results, load: Load, stop: Callable[[], bool], failed: set[str]) -> bool:
@@ -132,7 +160,7 @@ class _Loader:
         return image_data.load(name, self.folder)
 
 
-def _enter(job: Job) -> None:
+def _enter(job: Job, failed: frozenset[str]) -> Outcome:
     stop = Stop(job.until)
     stop.listen()
-    sys.exit(min(work(job, stop=stop), 100))
+    return work(job, stop=stop, failed=failed, most=1)

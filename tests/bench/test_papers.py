@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sparsecore.bench.papers.__main__ import main
 from sparsecore.bench.papers.cells import Cell, Protocol, Variant, configure, equal_width
 from sparsecore.bench.papers.figures import Figure, difference, figure
 from sparsecore.bench.papers.grid import ABLATIONS, TABLES, cells
-from sparsecore.bench.papers.pool import Job, work
+from sparsecore.bench.papers.pool import Job, run_all, work
 from sparsecore.bench.papers.printed import printed
 from sparsecore.bench.papers.results import Results
 from sparsecore.bench.papers.runtime import DENSE, measure
@@ -64,7 +65,7 @@ def after(n: int) -> Callable[[], bool]:
 
 def test_a_grid_is_run_once_and_a_cell_waits_for_the_one_it_is_built_on(tmp_path: Path) -> None:
     order = job(tmp_path, tiny(CORE), tiny(CHTS), tiny(CHTS, held=True))
-    assert work(order, stop=never, load=noise) == 0
+    assert not work(order, stop=never, load=noise).failed
     results = Results(order.results)
     assert all(cell.is_done(results, PROTOCOL) for cell in order.cells)
     core, chts, held = (results.read(cell.key) for cell in order.cells)
@@ -81,7 +82,7 @@ def test_a_grid_is_run_once_and_a_cell_waits_for_the_one_it_is_built_on(tmp_path
     assert "data_dir" not in chts["config"]
     assert unpack_tiles(chts["after"]["hidden.0"]).sum() == chts["layers"][0]["links"]
     times = {cell.key: results.path(cell.key).stat().st_mtime_ns for cell in order.cells}
-    assert work(order, stop=never, load=noise) == 0
+    assert not work(order, stop=never, load=noise).failed
     assert times == {cell.key: results.path(cell.key).stat().st_mtime_ns for cell in order.cells}
 
 
@@ -106,7 +107,7 @@ def test_a_damaged_checkpoint_begins_the_run_again(tmp_path: Path) -> None:
     order = job(tmp_path, tiny(CHTS))
     work(order, stop=after(3), load=noise)
     (order.scratch / f"{order.cells[0].key}.safetensors").write_bytes(b"nothing")
-    assert work(order, stop=never, load=noise) == 0
+    assert not work(order, stop=never, load=noise).failed
     result = Results(order.results).read(order.cells[0].key)
     assert result is not None
     assert result["summary"]["sessions"] == 1
@@ -124,9 +125,24 @@ def test_a_result_of_another_setting_is_run_again(tmp_path: Path) -> None:
 def test_a_cell_that_fails_does_not_end_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = Variant("broken", "broken", {"method": "chts", "topology": "csti", "init": "nothing"})
     order = job(tmp_path, tiny(broken), tiny(CHTS))
-    assert work(order, stop=never, load=noise) == 1
+    assert len(work(order, stop=never, load=noise).failed) == 1
     assert "broken-20pc-s0 failed" in capsys.readouterr().err
     assert order.cells[1].is_done(Results(order.results), PROTOCOL)
+
+
+def test_every_cell_has_a_process_of_its_own_and_a_failing_one_is_tried_once(tmp_path: Path) -> None:
+    broken, works = (
+        Variant("broken", "broken", {"method": "set", "init": "nothing"}),
+        Variant("s", "s", {"method": "set"}),
+    )
+    order = job(tmp_path, tiny(broken), tiny(works), tiny(works, seed=1))
+    heard = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert run_all(order, workers=2) == 1
+    finally:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+    assert [cell.is_done(Results(order.results), PROTOCOL) for cell in order.cells] == [False, True, True]
 
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
