@@ -34,8 +34,14 @@ class StepClock(TrainerCallback):
         self.updates_s.append(now - self._updating)
 
     def steps_per_s(self, every: int) -> float:
-        """Return steps per second of processor time: the median step, and the median update over `every` steps."""
+        """Return steps per second of processor time.
+
+        Of every `every` steps the median counts, so that a density that falls shows and a busy moment does not; updates
+        add the median of what they take longer.
+        """
         update = [took for step, took in enumerate(self.updates_s, 1) if step % every == 0]
         plain = [took for step, took in enumerate(self.updates_s, 1) if step % every]
         extra = max(0.0, median(update) - median(plain)) / every if update and plain else 0.0
-        return 1.0 / (median(self.steps_s) + extra)
+        windows = [self.steps_s[at : at + every] for at in range(0, len(self.steps_s), every)]
+        typical = sum(len(window) * median(window) for window in windows) / len(self.steps_s)
+        return 1.0 / (typical + extra)

@@ -24,6 +24,7 @@ from sparsecore.integrations.pretrained import from_pretrained  # noqa: E402
 from sparsecore.models.llama import SIZES  # noqa: E402
 from sparsecore.models.pretrain import LlamaRun, prepare  # noqa: E402
 from sparsecore.models.pretrain.__main__ import main  # noqa: E402
+from sparsecore.models.pretrain.clock import StepClock  # noqa: E402
 from sparsecore.models.pretrain.corpus import documents  # noqa: E402
 from sparsecore.models.pretrain.table import main as show  # noqa: E402
 from sparsecore.models.pretrain.tokens import make_tokenizer  # noqa: E402
@@ -241,3 +242,11 @@ def test_two_processes_learn_what_one_learns_of_the_same_batches(tmp_path: Path,
     assert two["summary"]["tokens"] == one["summary"]["tokens"]
     assert two["summary"]["links"] == one["summary"]["links"]
     assert two["summary"]["valid_loss"] == pytest.approx(one["summary"]["valid_loss"], abs=0.05)
+
+
+def test_a_falling_density_shows_in_the_speed_and_a_busy_moment_does_not():
+    clock = StepClock()
+    clock.steps_s, clock.updates_s = [4.0, 4.0, 90.0, 4.0, 2.0, 2.0, 2.0, 80.0], [0.1] * 8
+    assert clock.steps_per_s(4) == pytest.approx(1 / 3)
+    clock.updates_s[3] = clock.updates_s[7] = 4.1
+    assert clock.steps_per_s(4) == pytest.approx(1 / 4)
