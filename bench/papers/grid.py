@@ -16,6 +16,11 @@ def _variant(name: str, label: str, method: str, **changes: Any) -> Variant:
     return Variant(name, label, {"method": method, **changes})
 
 
+def _linear(start: float, end: float) -> dict[str, Any]:
+    """Return the change of a rule whose temperature goes from `start` to `end` over the run."""
+    return {"temperature": ["linear", start, end]}
+
+
 def _tried(row: Variant, name: str, label: str, **changes: Any) -> Variant:
     """Return `row` changed in what might explain its gap to the printed figure."""
     return Variant(f"{row.name}_{name}", f"{row.label}, {label}", {**row.changes, **changes}, tried_for=row.name)
@@ -55,7 +60,7 @@ _CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
 #: Found by the search on held-out samples below.
 _CHTSS_SEARCHED = _variant(
     "chtss_10_t_9", "CHTss from 10% of the links, T 1 to 9 (searched)", "chtss", density_start=0.1,
-    rule={"temperature": ["linear", 1.0, 9.0]},
+    rule=_linear(1.0, 9.0),
 )  # fmt: skip
 
 
@@ -222,15 +227,12 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
     def other(name: str, label: str, every_epochs: float = 1.0, **changes: Any) -> Variant:
         return _other(f"{prefix}{name}", label, every_epochs, **{**common, **changes})
 
-    def ramp(start: float, end: float) -> dict[str, Any]:
-        return {"temperature": ["linear", start, end]}
-
     candidates = (
-        other("t_9", "T 1 to 9", rule=ramp(1.0, 9.0)),
+        other("t_9", "T 1 to 9", rule=_linear(1.0, 9.0)),
         other("zeta_0.5", "ζ 0.5", zeta=0.5),
         other("zeta_0.1", "ζ 0.1", zeta=0.1),
         other("zeta_cosine", "ζ 0.3, falling to 0 by cosine", zeta=0.3, zeta_schedule="cosine"),
-        other("t_1", "T 1 throughout", rule=ramp(1.0, 1.0)),
+        other("t_1", "T 1 throughout", rule=_linear(1.0, 1.0)),
         other("every_0.5", "half an epoch between updates", 0.5),
         other("history", "new links with what they held when last removed", rule={"fresh": "history"}),
         other("er", "first links uniform", topology="er"),
@@ -243,7 +245,7 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
             "CHTss from 10% of the links, T 1 to 9",
             method="chtss",
             density_start=0.1,
-            rule=ramp(1.0, 9.0),
+            rule=_linear(1.0, 9.0),
         ),
         other("shared_momentum", "new links shared among layers by momentum", rule={"redistribution": "momentum"}),
         _other("removal_mest", "removal by MEST's importance, soft", removal="mest"),
@@ -256,7 +258,7 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
 SEARCHES = (
     _search(
         "cifar10", BASE, "CHTs, CH2-L3n, WM-soft, CSTI, T 1 to 3, ζ 0.3", "wm_", {},
-        _other("ri_t_9", "RI-soft, T 1 to 9", rule={"temperature": ["linear", 1.0, 9.0]}, **_RI),
+        _other("ri_t_9", "RI-soft, T 1 to 9", rule=_linear(1.0, 9.0), **_RI),
     ),
     _search("fashion_mnist", _CHTS_N_RI, "CHTs, CH2-L3n, RI-soft, CSTI, T 1 to 3, ζ 0.3", "ri_", _RI),
 )  # fmt: skip

@@ -156,13 +156,13 @@ def _runtime(path: Path, docs: Path) -> str:
         return head + "Not measured yet: `python -m sparsecore.bench.papers runtime`.\n\n"
     content = json.loads(path.read_text(encoding="utf-8"))
     plot_runtime(docs / _PICTURES / "runtime.png", content["rows"])
-    where = f"commit {content['machine']['commit']}, {content['machine']['cpu']}"
+    limit, where = content["limit_s"], f"commit {content['machine']['commit']}, {content['machine']['cpu']}"
     return (
         head
         + "Time of one prediction on a uniformly random layer, one thread: drawing 30% of the links in proportion to "
         "the score (no score is computed), all scores from index lists, all scores by dense matrices. Missing points "
-        f"would take more than {content['limit_s']:g} s. `python -m sparsecore.bench.papers runtime` at {where}.\n\n"
-        f"![Runtime](images/results/runtime.png)\n\n{_largest(content['rows'])}\n"
+        f"would take more than {limit:g} s. `python -m sparsecore.bench.papers runtime --limit {limit:g}` at "
+        f"{where}.\n\n![Runtime](images/results/runtime.png)\n\n{_largest(content['rows'])}\n"
     )
 
 

@@ -58,7 +58,7 @@ def plot_quadrants(path: Path, points: Mapping[str, Mapping[str, tuple[Figure, F
         1, len(points), figsize=(4.2 * len(points), 4.6), layout="constrained", squeeze=False
     )
     names = list(dict.fromkeys(network for networks in points.values() for network in networks))
-    looks = dict(zip(names, zip(_colours(pyplot), cycle("os^vDPX"), strict=False), strict=False))
+    looks = dict(zip(names, zip(cycle(_colours(pyplot)), cycle("os^vDPX"), strict=False), strict=False))
     for axis, (data, networks) in zip(axes[0], points.items(), strict=True):
         base = networks.get(dense)
         x0, y0 = (base[0].mean, base[1].mean) if base else (0.0, 0.0)

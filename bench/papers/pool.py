@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
+import signal
+import sys
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from sparsecore.bench.papers.cells import Cell, Protocol
@@ -18,7 +19,7 @@ from sparsecore.bench.papers.training import train
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
 
-__all__ = ["Job", "Outcome", "run_all", "work"]
+__all__ = ["Job", "run_all", "work"]
 
 Load = Callable[[str], ImageData]
 
@@ -49,57 +50,47 @@ class Job:
     until: float | None = None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a process got done.
-
-    Attributes
-    ----------
-    done : int
-        Cells that have a result now.
-    failed : frozenset of str
-        Keys of cells that ended in an error.
-    """
-
-    done: int
-    failed: frozenset[str]
-
-
 def run_all(job: Job, *, workers: int = 1) -> int:
     """Run all cells, `workers` at a time, each in a process of its own; returns how many failed.
 
-    What an earlier run left in the heap of its process would count as memory of a later one. A signal to end, or the
+    What an earlier run leaves in the heap of its process would count as memory of a later one. A signal to end, or the
     end of the budget, stops every run after its present epoch; its checkpoint stays.
     """
     stop = Stop(job.until)
     stop.listen()
-    failed: frozenset[str] = frozenset()
-    told = False
+    results = Results(job.results)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
-        tasks = {pool.submit(_enter, job, failed) for _ in range(workers)}
-        while tasks:
-            ended, tasks = wait(tasks, timeout=0.2, return_when=FIRST_COMPLETED)
-            if stop.signalled and not told:
-                told = True
-                for process in multiprocessing.active_children():
-                    process.terminate()  # SIGTERM, which they hear as we do
-            for outcome in (task.result() for task in ended):
-                failed |= outcome.failed
-                if (outcome.done or outcome.failed) and not stop():
-                    tasks.add(pool.submit(_enter, job, failed))
-    return len(failed)
+    waiting, n_failed, told = list(job.cells), 0, False
+    running: list[multiprocessing.process.BaseProcess] = []
+    while True:
+        while len(running) < workers and not stop() and (cell := _take(waiting, job.protocol, results)) is not None:
+            running.append(context.Process(target=_enter, args=(replace(job, cells=[cell]),)))
+            running[-1].start()
+        if not running:
+            return n_failed
+        wait([process.sentinel for process in running], timeout=0.2)
+        if stop.signalled and not told:
+            told = True
+            for process in running:
+                process.terminate()  # SIGTERM, which they hear as we do
+        # One that ends by the signal itself had not begun yet.
+        n_failed += sum(process.exitcode not in (None, 0, -signal.SIGTERM) for process in running)
+        running = [process for process in running if process.exitcode is None]
 
 
-def work(
-    job: Job,
-    *,
-    stop: Callable[[], bool],
-    load: Load | None = None,
-    failed: frozenset[str] = frozenset(),
-    most: float = math.inf,
-) -> Outcome:
-    """Run the cells that no other process has claimed, one after the other.
+def _take(waiting: list[Cell], protocol: Protocol, results: Results) -> Cell | None:
+    """Take the first cell that can begin out of `waiting`, with all before it that have a result; none if all wait."""
+    for cell in list(waiting):
+        if cell.is_done(results, protocol):
+            waiting.remove(cell)
+        elif cell.is_ready(results):
+            waiting.remove(cell)
+            return cell
+    return None
+
+
+def work(job: Job, *, stop: Callable[[], bool], load: Load | None = None) -> int:
+    """Run the cells that no other process has claimed, one after the other; returns how many failed.
 
     Parameters
     ----------
@@ -109,27 +100,23 @@ def work(
         Asked before every cell and after every epoch.
     load : callable, optional
         Returns a data set by name; from ``job.data_dir`` when missing.
-    failed : frozenset of str
-        Keys of cells that have failed before and are not tried again.
-    most : float
-        Cells to run at most.
     """
     results = Results(job.results)
     load = lru_cache(maxsize=1)(load or _Loader(job.data_dir))
-    done, broken = 0, set(failed)
+    failed: set[str] = set()
     job.scratch.mkdir(parents=True, exist_ok=True)
     advanced = True
     while advanced and not stop():  # again, because a cell may wait for the result of another
         advanced = False
         for cell in job.cells:
-            if stop() or done + len(broken - failed) >= most:
-                return Outcome(done, frozenset(broken - failed))
-            if cell.key in broken or cell.is_done(results, job.protocol) or not cell.is_ready(results):
+            if stop():
+                break
+            if cell.key in failed or cell.is_done(results, job.protocol) or not cell.is_ready(results):
                 continue
             with claim(job.scratch / f"{cell.key}.lock") as mine:
-                if mine and not cell.is_done(results, job.protocol) and _run(cell, job, results, load, stop, broken):
-                    done, advanced = done + 1, True
-    return Outcome(done, frozenset(broken - failed))
+                if mine and not cell.is_done(results, job.protocol):
+                    advanced |= _run(cell, job, results, load, stop, failed)
+    return len(failed)
 
 
 def _run(cell: Cell, job: Job, results: Results, load: Load, stop: Callable[[], bool], failed: set[str]) -> bool:
@@ -160,7 +147,7 @@ class _Loader:
         return image_data.load(name, self.folder)
 
 
-def _enter(job: Job, failed: frozenset[str]) -> Outcome:
+def _enter(job: Job) -> None:
     stop = Stop(job.until)
     stop.listen()
-    return work(job, stop=stop, failed=failed, most=1)
+    sys.exit(work(job, stop=stop))

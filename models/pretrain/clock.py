@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from sparsecore.models.timing import typical_total
+
 __all__ = ["StepClock"]
 
 
@@ -42,6 +44,4 @@ class StepClock(TrainerCallback):
         update = [took for step, took in enumerate(self.updates_s, 1) if step % every == 0]
         plain = [took for step, took in enumerate(self.updates_s, 1) if step % every]
         extra = max(0.0, median(update) - median(plain)) / every if update and plain else 0.0
-        windows = [self.steps_s[at : at + every] for at in range(0, len(self.steps_s), every)]
-        typical = sum(len(window) * median(window) for window in windows) / len(self.steps_s)
-        return 1.0 / (typical + extra)
+        return 1.0 / (typical_total(self.steps_s, every) / len(self.steps_s) + extra)

@@ -160,8 +160,8 @@ def _links(outline: Outline, links: list[int], state: int, threads: int) -> Cost
     padding = cut.lanes * cut.n_tiles / outline.rows
     copies = cut.n_parts - 1 + (cut.n_tiles > cut.n_parts)
     at_once = sum(links) if outline.chained else max(links)
-    # Inside a chain gradients take the place of activations. One layer has them in rows and in tiles.
-    passing = 0 if outline.chained else round((1 + padding) * _passing(outline))
+    # Inside a chain gradients take the place of activations. One layer has them in rows, and one tile per part of each.
+    passing = 0 if outline.chained else _passing(outline) + FLOAT_BYTES * cut.n_parts * cut.lanes * outline.widest
     working = FLOAT_BYTES * copies * at_once + passing
     activations = round(padding * outline.links_bytes) if outline.chained else outline.links_bytes
     update = (1 + state) * FLOAT_BYTES * outline.other_weights

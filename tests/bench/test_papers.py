@@ -3,7 +3,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import signal
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sparsecore.bench.papers.figures import Figure, difference, figure
 from sparsecore.bench.papers.grid import ABLATIONS, TABLES, cells
 from sparsecore.bench.papers.pool import Job, run_all, work
 from sparsecore.bench.papers.printed import printed
+from sparsecore.bench.papers.process import Stop
 from sparsecore.bench.papers.results import Results
 from sparsecore.bench.papers.runtime import DENSE, measure
 from sparsecore.bench.papers.training import tiles_of, unpack_tiles
@@ -65,7 +67,7 @@ def after(n: int) -> Callable[[], bool]:
 
 def test_a_grid_is_run_once_and_a_cell_waits_for_the_one_it_is_built_on(tmp_path: Path) -> None:
     order = job(tmp_path, tiny(CORE), tiny(CHTS), tiny(CHTS, held=True))
-    assert not work(order, stop=never, load=noise).failed
+    assert work(order, stop=never, load=noise) == 0
     results = Results(order.results)
     assert all(cell.is_done(results, PROTOCOL) for cell in order.cells)
     core, chts, held = (results.read(cell.key) for cell in order.cells)
@@ -82,7 +84,7 @@ def test_a_grid_is_run_once_and_a_cell_waits_for_the_one_it_is_built_on(tmp_path
     assert "data_dir" not in chts["config"]
     assert unpack_tiles(chts["after"]["hidden.0"]).sum() == chts["layers"][0]["links"]
     times = {cell.key: results.path(cell.key).stat().st_mtime_ns for cell in order.cells}
-    assert not work(order, stop=never, load=noise).failed
+    assert work(order, stop=never, load=noise) == 0
     assert times == {cell.key: results.path(cell.key).stat().st_mtime_ns for cell in order.cells}
 
 
@@ -107,7 +109,7 @@ def test_a_damaged_checkpoint_begins_the_run_again(tmp_path: Path) -> None:
     order = job(tmp_path, tiny(CHTS))
     work(order, stop=after(3), load=noise)
     (order.scratch / f"{order.cells[0].key}.safetensors").write_bytes(b"nothing")
-    assert not work(order, stop=never, load=noise).failed
+    assert work(order, stop=never, load=noise) == 0
     result = Results(order.results).read(order.cells[0].key)
     assert result is not None
     assert result["summary"]["sessions"] == 1
@@ -125,24 +127,24 @@ def test_a_result_of_another_setting_is_run_again(tmp_path: Path) -> None:
 def test_a_cell_that_fails_does_not_end_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = Variant("broken", "broken", {"method": "chts", "topology": "csti", "init": "nothing"})
     order = job(tmp_path, tiny(broken), tiny(CHTS))
-    assert len(work(order, stop=never, load=noise).failed) == 1
+    assert work(order, stop=never, load=noise) == 1
     assert "broken-20pc-s0 failed" in capsys.readouterr().err
     assert order.cells[1].is_done(Results(order.results), PROTOCOL)
 
 
-def test_every_cell_has_a_process_of_its_own_and_a_failing_one_is_tried_once(tmp_path: Path) -> None:
-    broken, works = (
-        Variant("broken", "broken", {"method": "set", "init": "nothing"}),
-        Variant("s", "s", {"method": "set"}),
-    )
-    order = job(tmp_path, tiny(broken), tiny(works), tiny(works, seed=1))
-    heard = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        assert run_all(order, workers=2) == 1
-    finally:
-        for number, handler in heard.items():
-            signal.signal(number, handler)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_cell_has_a_process_of_its_own_and_a_failing_one_is_tried_once(
+    tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stop, "listen", lambda stop: None)
+    broken = Variant("broken", "broken", {"method": "set", "init": "nothing"})
+    dense = Variant("dense", "dense", {"method": "dense"})
+    order = job(tmp_path, tiny(broken), tiny(dense), tiny(dense, seed=1))
+    assert run_all(order, workers=workers) == 1
     assert [cell.is_done(Results(order.results), PROTOCOL) for cell in order.cells] == [False, True, True]
+    begun = re.findall(r"\[(\d+)\] (\S+) begins", capfd.readouterr().err)
+    assert sorted(key for _, key in begun) == sorted(cell.key for cell in order.cells)
+    assert len({process for process, _ in begun} - {str(os.getpid())}) == 3
 
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:

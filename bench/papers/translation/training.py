@@ -16,6 +16,7 @@ from sparsecore.bench.papers.translation.cells import TranslationCell
 from sparsecore.bench.papers.translation.memory import peak_bytes, warm_up
 from sparsecore.errors import CheckpointError
 from sparsecore.io import load, save
+from sparsecore.models.timing import typical_total
 from sparsecore.models.translation import (
     TokenBatches,
     TranslationTask,
@@ -170,14 +171,13 @@ def _state(path: Path, setting: Mapping[str, Any]) -> dict[str, Any]:
 def _times(steps: Mapping[str, list[float]], every: int) -> dict[str, float]:
     """Return processor time of steps and updates, by the medians of windows."""
     spans, updates = steps["step_cpu_s"], steps["update_cpu_s"][every - 1 :: every]
-    windows = [spans[at : at + _POINT] for at in range(0, len(spans), _POINT)]
-    training = sum(len(window) * median(window) for window in windows)
+    training = typical_total(spans, _POINT)
     evolving = len(updates) * median(updates or [0.0])
     return {
         "steps_per_s": len(spans) / (training + evolving),
         "steps_cpu_s": training,
         "updates_cpu_s": evolving,
-        "last_steps_per_s": 1.0 / median(windows[-1]),
+        "last_steps_per_s": 1.0 / median(spans[-_POINT:]),
     }
 
 
