@@ -54,6 +54,14 @@ _CHT_SIGNED = _tried(_CHT, "signed", "smallest of either sign removed", removal=
 _CHT_NO_STOP = _tried(_CHT, "no_stop", "no early stop", rule={"early_stop": None})
 _CHT_SWI = _tried(_CHT, "swi", "new links with drawn values (SWI)", rule={"fresh": "swi"})
 _CHTS_P_COSINE = _tried(_CHTS_P_RI, "cosine", "ζ falling by cosine", zeta=0.3, zeta_schedule="cosine")
+_CHTS_N_EPSILON, _CHTS_P_EPSILON = (
+    _tried(row, "epsilon", "ε of the published code", removal="relative_importance:epsilon=1e-5")
+    for row in (_CHTS_N_RI, _CHTS_P_RI)
+)
+_RIGL_STOPPED = _tried(
+    _RIGL, "stopped", "Kaiming, no updates after 75% of the epochs", init="kaiming_dense",
+    rule={"zeta": ["cosine", 0.3, 0.0, 0.75]},
+)  # fmt: skip
 _GMP = Variant("gmp", "GMP", {"method": "gmp"}, heavy=True)
 _GRANET = Variant("granet", "GraNet", {"method": "granet", "zeta": 0.3}, heavy=True)
 _CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
@@ -95,10 +103,12 @@ TABLES = (
         ),
         {
             "mnist": (_SET_KAIMING, _SET_MAGNITUDE, _CHT_SIGNED, _CHT_NO_STOP, _CHT_SWI),
-            "fashion_mnist": (_CHTS_P_RI, _CHTS_N_RI, _CHTS_P_COSINE, _SET_KAIMING, _SET_MAGNITUDE),
+            "fashion_mnist": (
+                _CHTS_P_RI, _CHTS_N_RI, _CHTS_P_EPSILON, _CHTS_N_EPSILON, _CHTS_P_COSINE, _SET_KAIMING, _SET_MAGNITUDE,
+            ),
             "cifar10": (
-                _CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING, _CHT_SIGNED, _CHT_NO_STOP,
-                _CHT_SWI, _CHTSS_SEARCHED, *_UNCHANGED,
+                _CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING, _RIGL_STOPPED, _CHT_SIGNED,
+                _CHT_NO_STOP, _CHT_SWI, _CHTSS_SEARCHED, *_UNCHANGED,
             ),
         },
     ),

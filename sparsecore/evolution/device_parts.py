@@ -72,8 +72,10 @@ class OwnLinks:
 def _relative(runtime: Runtime, links: OwnLinks, removal: Any) -> torch.Tensor:
     size, lists = links.values.abs(), links.lists
     total = torch.zeros_like(size)
-    for index, sums in zip((lists.rows, lists.cols), list_sums(runtime, lists, size), strict=True):
-        of_link = sums.index_select(0, index)
+    by_row, by_col = list_sums(runtime, lists, size)
+    n_out, n_in = lists.shape
+    for index, sums, possible in ((lists.rows, by_row, n_in), (lists.cols, by_col, n_out)):
+        of_link = sums.index_select(0, index) + removal.epsilon * possible
         total += torch.where(of_link > 0, size / of_link, 0.0)
     return total
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from sparsecore._typing import Float64Array
+from sparsecore.errors import check_fraction
 from sparsecore.removal.protocol import Links, register
 
 __all__ = ["Magnitude", "Random", "RelativeImportance", "SetSigned", "SignKept"]
@@ -28,21 +29,35 @@ class Magnitude:
 @register(
     "relative_importance",
     paper="Zhang et al., Plug-and-play (ICLR 2024); RI of Zhang et al. (2025)",
-    equation="|w_ij| / Σ_j |w_ij| + |w_ij| / Σ_i |w_ij|",
+    equation="|w_ij| / Σ_j (|w_ij| + ε) + |w_ij| / Σ_i (|w_ij| + ε), ε = 0",
 )
 @dataclass(frozen=True)
 class RelativeImportance:
-    """Relative importance (RI): share of a link in the weight of both of its neurons, over stored links."""
+    """Relative importance (RI): share of a link in the weight of both of its neurons.
 
+    Attributes
+    ----------
+    epsilon : float
+        ε, what every possible link of a neuron, stored or not, adds to its weight. Without it the links of a neuron
+        share the same importance however small they have become, so that hardly a neuron is ever given up; the
+        published code of image experiments has 1e-5.
+    """
+
+    epsilon: float = 0.0
     needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Check ε."""
+        check_fraction("epsilon", self.epsilon, "what every possible link adds to the weight of its neurons")
 
     def importance(self, links: Links, *, seed: int = 0) -> Float64Array:
         """Return the sum of the two shares, float64, (n_links,), in [0, 2]."""
         size = np.abs(links.values.astype(np.float64))
         topology = links.topology
         total = np.zeros(size.size)
-        for index, n in ((topology.rows, topology.n_out), (topology.cols, topology.n_in)):
-            sums = np.bincount(index, weights=size, minlength=n)[index]
+        n_out, n_in = topology.shape
+        for index, n, possible in ((topology.rows, n_out, n_in), (topology.cols, n_in, n_out)):
+            sums = np.bincount(index, weights=size, minlength=n)[index] + self.epsilon * possible
             total += np.divide(size, sums, out=np.zeros_like(size), where=sums > 0)
         return total
 

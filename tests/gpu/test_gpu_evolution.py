@@ -75,6 +75,7 @@ def layers_of(model):
 HARD = {
     "magnitude": Rule(Magnitude(), Top(), RAL3(), Top()),
     "relative importance": Rule(RelativeImportance(), Top(), CH2L3n(), Top()),
+    "relative, epsilon": Rule(RelativeImportance(epsilon=0.01), Top(), CH2L3n(), Top()),
     "set": Rule(SetSigned(), Top(), CH3L3p(), Top(), percolate=False),
     "mest": Rule(Mest(), Top(), CH3L3n(), Top()),
     "snip": Rule(Snip(), Top(), Gradient(), Top(), percolate=False),

@@ -104,16 +104,25 @@ def test_elementwise_rules_follow_their_formula(name):
     np.testing.assert_allclose(removal.get(name).importance(links), expected, rtol=1e-12)
 
 
-def test_relative_importance_is_the_share_in_both_neurons():
+@pytest.mark.parametrize("epsilon", [0.0, 0.01])
+def test_relative_importance_is_the_share_in_both_neurons(epsilon):
     topology = random_topology(6, 7, 0.4)
     links = links_of(topology)
     dense = np.zeros(topology.shape)
     dense[topology.rows, topology.cols] = np.abs(links.values)
+    sums = dense + epsilon
     with np.errstate(invalid="ignore"):
-        expected = dense / dense.sum(1, keepdims=True) + dense / dense.sum(0, keepdims=True)
-    np.testing.assert_allclose(
-        removal.get("relative_importance").importance(links), expected[topology.rows, topology.cols], rtol=1e-6
-    )
+        expected = dense / sums.sum(1, keepdims=True) + dense / sums.sum(0, keepdims=True)
+    found = removal.registry.build(f"relative_importance:epsilon={epsilon}").importance(links)
+    np.testing.assert_allclose(found, expected[topology.rows, topology.cols], rtol=1e-6)
+
+
+def test_relative_importance_gives_up_neurons_of_small_weight_under_an_epsilon():
+    topology = Topology.from_ids([0, 1, 7, 8], (2, 5))
+    links = Links(topology, np.float32([1, 1, 1e-4, 1e-4]), None)
+    plain, shrunk = (removal.RelativeImportance(epsilon).importance(links) for epsilon in (0.0, 1e-3))
+    assert plain[2] > 0.5 * plain[0]
+    assert shrunk[2] < 0.1 * shrunk[0]
 
 
 @given(topologies(min_links=1), st.floats(0, 1), st.integers(0, 99))
