@@ -28,6 +28,7 @@ def _tried(row: Variant, name: str, label: str, **changes: Any) -> Variant:
 
 _FC = Variant("dense", "FC (dense)", {"method": DENSE}, heavy=True)
 _RI: dict[str, Any] = {"removal": "relative_importance"}
+_RI_EPSILON: dict[str, Any] = {"removal": "relative_importance:epsilon=1e-5"}
 BASE = _variant("chts_n", "CHTs, CH2-L3n", "chts", predictor="ch2_l3n")
 _CHTS_N_RI = _variant("chts_n_ri", "CHTs, CH2-L3n, RI-soft", "chts", predictor="ch2_l3n", **_RI)
 _CHTS_P_RI = _variant("chts_p_ri", "CHTs, CH3-L3p, RI-soft", "chts", predictor="ch3_l3p", **_RI)
@@ -55,8 +56,7 @@ _CHT_NO_STOP = _tried(_CHT, "no_stop", "no early stop", rule={"early_stop": None
 _CHT_SWI = _tried(_CHT, "swi", "new links with drawn values (SWI)", rule={"fresh": "swi"})
 _CHTS_P_COSINE = _tried(_CHTS_P_RI, "cosine", "ζ falling by cosine", zeta=0.3, zeta_schedule="cosine")
 _CHTS_N_EPSILON, _CHTS_P_EPSILON = (
-    _tried(row, "epsilon", "ε of the published code", removal="relative_importance:epsilon=1e-5")
-    for row in (_CHTS_N_RI, _CHTS_P_RI)
+    _tried(row, "epsilon", "ε of the published code", **_RI_EPSILON) for row in (_CHTS_N_RI, _CHTS_P_RI)
 )
 _RIGL_STOPPED = _tried(
     _RIGL, "stopped", "Kaiming, no updates after 75% of the epochs", init="kaiming_dense",
@@ -270,7 +270,14 @@ SEARCHES = (
         "cifar10", BASE, "CHTs, CH2-L3n, WM-soft, CSTI, T 1 to 3, ζ 0.3", "wm_", {},
         _other("ri_t_9", "RI-soft, T 1 to 9", rule=_linear(1.0, 9.0), **_RI),
     ),
-    _search("fashion_mnist", _CHTS_N_RI, "CHTs, CH2-L3n, RI-soft, CSTI, T 1 to 3, ζ 0.3", "ri_", _RI),
+    _search(
+        "fashion_mnist", _CHTS_N_RI, "CHTs, CH2-L3n, RI-soft, CSTI, T 1 to 3, ζ 0.3", "ri_", _RI,
+        _CHTS_P_RI, _CHTS_N_EPSILON, _CHTS_P_EPSILON, _other("ri_random", "regrowth at random", predictor="random", **_RI),
+        _other(
+            "ri_epsilon_from_0.1", "CHTss from 10% of the links, ε of the published code", method="chtss",
+            density_start=0.1, **_RI_EPSILON,
+        ),
+    ),
 )  # fmt: skip
 
 #: Cheap and telling rows come first within a data set; the base comes before the control that copies its shape.
