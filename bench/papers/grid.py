@@ -272,7 +272,8 @@ SEARCHES = (
     ),
     _search(
         "fashion_mnist", _CHTS_N_RI, "CHTs, CH2-L3n, RI-soft, CSTI, T 1 to 3, ζ 0.3", "ri_", _RI,
-        _CHTS_P_RI, _CHTS_N_EPSILON, _CHTS_P_EPSILON, _other("ri_random", "regrowth at random", predictor="random", **_RI),
+        _CHTS_P_RI, _CHTS_N_EPSILON, _CHTS_P_EPSILON,
+        _other("ri_random", "regrowth at random", predictor="random", **_RI),
         _other(
             "ri_epsilon_from_0.1", "CHTss from 10% of the links, ε of the published code", method="chtss",
             density_start=0.1, **_RI_EPSILON,

@@ -73,9 +73,10 @@ def run_all(job: Job, *, workers: int = 1) -> int:
             told = True
             for process in running:
                 process.terminate()  # SIGTERM, which they hear as we do
+        ended = [process for process in running if process.exitcode is not None]
         # One that ends by the signal itself had not begun yet.
-        n_failed += sum(process.exitcode not in (None, 0, -signal.SIGTERM) for process in running)
-        running = [process for process in running if process.exitcode is None]
+        n_failed += sum(process.exitcode not in (0, -signal.SIGTERM) for process in ended)
+        running = [process for process in running if process not in ended]
 
 
 def _take(waiting: list[Cell], protocol: Protocol, results: Results) -> Cell | None:
