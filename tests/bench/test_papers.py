@@ -7,12 +7,14 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from sparsecore import kernels
+from sparsecore.bench.papers import pool
 from sparsecore.bench.papers.__main__ import main
 from sparsecore.bench.papers.cells import Cell, Protocol, Variant, configure, equal_width
 from sparsecore.bench.papers.figures import Figure, difference, figure
@@ -145,6 +147,26 @@ def test_every_cell_has_a_process_of_its_own_and_a_failing_one_is_tried_once(
     begun = re.findall(r"\[(\d+)\] (\S+) begins", capfd.readouterr().err)
     assert sorted(key for _, key in begun) == sorted(cell.key for cell in order.cells)
     assert len({process for process, _ in begun} - {str(os.getpid())}) == 3
+
+
+def test_a_run_that_fails_between_two_looks_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Process:
+        sentinel = 0
+
+        def __init__(self, target: object, args: object) -> None:
+            self.looks = iter((None, 1, 1, 1))
+
+        def start(self) -> None:
+            pass
+
+        @property
+        def exitcode(self) -> int | None:
+            return next(self.looks)
+
+    monkeypatch.setattr(Stop, "listen", lambda stop: None)
+    monkeypatch.setattr(pool.multiprocessing, "get_context", lambda method: SimpleNamespace(Process=Process))
+    monkeypatch.setattr(pool, "wait", lambda sentinels, timeout: [])
+    assert run_all(job(tmp_path, tiny(CHTS)), workers=1) == 1
 
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
