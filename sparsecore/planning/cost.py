@@ -155,7 +155,7 @@ def _masked(outline: Outline, state: int) -> Cost:
 def _links(outline: Outline, links: list[int], state: int, threads: int) -> Cost:
     weights = FLOAT_BYTES * (sum(links) + outline.other_weights)
     lists = sum(_list_bytes(shape, n) for shape, n in zip(outline.shapes, links, strict=True))
-    cut = plan_batch(outline.rows, (), threads, torch.float32)
+    cut = plan_batch(outline.rows, (max(map(max, outline.shapes)),), threads, torch.float32)
     # Tiles are padded; every thread but the first has sums of its own; values are copied in the order of the outputs.
     padding = cut.lanes * cut.n_tiles / outline.rows
     copies = cut.n_parts - 1 + (cut.n_tiles > cut.n_parts)

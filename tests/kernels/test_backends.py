@@ -10,6 +10,7 @@ from sparsecore import kernels
 from sparsecore.errors import UnknownNameError
 from sparsecore.kernels import Layer
 from sparsecore.kernels.cpu import launch as numba_launch
+from sparsecore.kernels.cpu.plan import plan_batch
 from sparsecore.ops import sparse_chain
 from sparsecore.storage import Topology
 
@@ -160,6 +161,27 @@ def test_narrow_and_wide_lists_give_the_same_result(monkeypatch):
     assert layers[0].topology.narrow is None
     for one, other in zip(narrow, outputs_and_gradients(sparse_chain, x, layers), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("batch", "width", "dtype", "lanes"),
+    [
+        (64, 20000, torch.float32, 64),
+        (65, 4096, torch.float32, 64),
+        (65, 4097, torch.float32, 32),
+        (65, 4096, torch.float64, 32),
+        (65, 12288, torch.float32, 32),
+        (65, 12289, torch.float32, 16),
+        (3, 20000, torch.float32, 4),
+    ],
+)
+def test_tiles_are_as_wide_as_the_cache_allows(batch, width, dtype, lanes):
+    assert plan_batch(batch, (10, width, 7), 2, dtype).lanes == lanes
+
+
+@pytest.mark.parametrize("width", [5000, 13000])
+def test_wide_layers_in_narrow_tiles(width):
+    assert_matches_dense("numba", torch.randn(100, 40), make_chain((40, width, 30), 0.01, torch.float32))
 
 
 @pytest.mark.parametrize("lanes", [32, 64])
