@@ -12,7 +12,7 @@ import torch
 from sparsecore import kernels
 from sparsecore.bench.papers.__main__ import main
 from sparsecore.bench.papers.results import Results
-from sparsecore.bench.papers.translation.cells import METHODS, PRINTED, TranslationCell, cells
+from sparsecore.bench.papers.translation.cells import DENSITIES, METHODS, PRINTED, TRIED, TranslationCell, cells, rows
 from sparsecore.bench.papers.translation.command import TranslationJob, work
 from sparsecore.bench.papers.translation.memory import peak_bytes
 from sparsecore.bench.papers.translation.page import write_page
@@ -143,10 +143,12 @@ def test_a_failing_run_is_counted_and_does_not_end_the_others(
 
 def test_the_grid_runs_90_percent_first_and_every_cell_has_a_printed_figure() -> None:
     order = cells()
-    assert [cell.density for cell in order] == [0.1] * 4 + [1.0] + [0.05] * 4
-    assert len({cell.key for cell in order}) == len(order) == 9
-    assert all(cell.method in PRINTED[cell.density] for cell in order)
-    assert {cell.method for cell in order} == METHODS.keys()
+    assert [cell.density for cell in order] == [0.1] * 4 + [1.0] + [1.0, 0.1] + [0.05] * 4
+    assert len({cell.key for cell in order}) == len(order) == 11
+    assert all(cell.printed == PRINTED[cell.density][cell.run.method] for cell in order)
+    assert {cell.method for cell in order} == {*METHODS, *TRIED}
+    assert {cell.key for density in DENSITIES for cell in rows(density)} == {cell.key for cell in order}
+    assert {cell.run.lr for cell in order} == {2.0, 1.0}
     assert all((cell.run.steps, cell.run.every, cell.run.zeta, cell.run.smoothing) == (5000, 100, 0.3, 0.1) for cell in
                order)  # fmt: skip
 
@@ -163,13 +165,13 @@ def test_the_page_shows_results_beside_printed_figures_and_says_what_is_missing(
     page.write_text("<!-- notes -->\nby hand\n<!-- /notes -->\n")
     write_page(results.folder, page)
     text = page.read_text()
-    assert "2 of 9 declared runs" in text
+    assert "2 of 11 declared runs" in text
     assert "by hand" in text
     assert "| SET | not run | 29.73 |" in text
     assert "| 29.81 |" in text
     assert text.count("×)") == 2
-    rows = [line for line in text.splitlines() if line.startswith(("| CHTs |", "| SET |", "| FC"))]
-    assert len({row.count("|") for row in rows}) == 1
+    lines = [line for line in text.splitlines() if line.startswith(("| CHTs |", "| SET |", "| FC"))]
+    assert len({line.count("|") for line in lines}) == 1
     write_page(results.folder, page)
     assert page.read_text() == text
 
@@ -177,8 +179,8 @@ def test_the_page_shows_results_beside_printed_figures_and_says_what_is_missing(
 def test_the_command_lists_cells_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = ["--results", str(tmp_path / "results"), "--scratch", str(tmp_path / "scratch")]
     assert main(["translation", "--list", "--only", "*-10pc-*", *folders]) == 0
-    assert capsys.readouterr().out.count("missing") == 4
+    assert capsys.readouterr().out.count("missing") == 5
     assert main(["translation", "--only", "nothing", *folders]) == 2
     assert "Expected a pattern" in capsys.readouterr().err
     assert main(["translation", "--page", str(tmp_path / "page.md"), *folders]) == 0
-    assert "0 of 9" in (tmp_path / "page.md").read_text()
+    assert "0 of 11" in (tmp_path / "page.md").read_text()

@@ -9,7 +9,7 @@ from typing import Any
 from sparsecore.bench.papers.results import Results
 from sparsecore.models.translation import TranslationRun
 
-__all__ = ["DENSITIES", "METHODS", "PRINTED", "SOURCE", "TranslationCell", "cells"]
+__all__ = ["DENSITIES", "METHODS", "PRINTED", "SOURCE", "TRIED", "TranslationCell", "cells", "rows"]
 
 #: Where the printed figures are from.
 SOURCE = (
@@ -37,6 +37,13 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "chtss": ("CHTss", _CANNISTRACI_HEBB),
 }
 
+#: Rows that might explain another, at 10% of the links or dense: the method, the label and the fields that differ. The
+#: learning rate was chosen with CHTs at 10% of the links, and a neuron with more links moves further in a step.
+TRIED: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "dense_half": ("dense", "half the learning rate", {"lr": 1.0}),
+    "chtss_half": ("chtss", "half the learning rate", {"lr": 1.0}),
+}
+
 _ORDER = ("chts", "set", "chtss", "rigl")
 
 
@@ -47,7 +54,7 @@ class TranslationCell:
     Attributes
     ----------
     method : str
-        A key of `METHODS`.
+        A key of `METHODS` or of `TRIED`.
     density : float
         Links at the end; 1 for the dense network.
     seed : int
@@ -73,13 +80,25 @@ class TranslationCell:
     @property
     def label(self) -> str:
         """Name of the method in tables."""
-        return METHODS[self.method][0]
+        method, tried, _ = self._parts
+        return f"{METHODS[method][0]}, {tried}" if tried else METHODS[method][0]
+
+    @property
+    def printed(self) -> float:
+        """BLEU that the papers print."""
+        return PRINTED[self.density][self._parts[0]]
 
     @property
     def run(self) -> TranslationRun:
         """The run itself."""
-        fields = {**METHODS[self.method][1], **self.changes}
-        return TranslationRun(method=self.method, density=self.density, seed=self.seed, threads=self.threads, **fields)
+        method, _, differs = self._parts
+        fields = {**METHODS[method][1], **differs, **self.changes}
+        return TranslationRun(method=method, density=self.density, seed=self.seed, threads=self.threads, **fields)
+
+    @property
+    def _parts(self) -> tuple[str, str, Mapping[str, Any]]:
+        """Method, what was tried, and its fields."""
+        return TRIED.get(self.method, (self.method, "", {}))
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -93,6 +112,17 @@ class TranslationCell:
 
 
 def cells(threads: int = 1) -> list[TranslationCell]:
-    """Return all cells in the order in which they are to be run: 90% sparse, dense, 95% sparse."""
+    """Return all cells in the order in which they are to be run: 90% sparse, dense, what was tried, 95% sparse."""
     first, last = ([TranslationCell(method, density, threads=threads) for method in _ORDER] for density in DENSITIES)
-    return [*first, TranslationCell("dense", 1.0, threads=threads), *last]
+    tried = [TranslationCell(name, _density(name, DENSITIES[0]), threads=threads) for name in TRIED]
+    return [*first, TranslationCell("dense", 1.0, threads=threads), *tried, *last]
+
+
+def rows(density: float) -> list[TranslationCell]:
+    """Return the rows of the table of a density, what was tried last."""
+    tried = TRIED if density == DENSITIES[0] else {}
+    return [TranslationCell(name, _density(name, density)) for name in (*METHODS, *tried)]
+
+
+def _density(name: str, density: float) -> float:
+    return 1.0 if TRIED.get(name, (name,))[0] == "dense" else density

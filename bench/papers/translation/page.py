@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsecore.bench.papers.results import Results, write_whole
-from sparsecore.bench.papers.translation.cells import DENSITIES, METHODS, PRINTED, SOURCE, TranslationCell, cells
+from sparsecore.bench.papers.translation.cells import DENSITIES, SOURCE, TranslationCell, cells, rows
 
 __all__ = ["write_page"]
 
@@ -90,15 +90,13 @@ def _notes(page: Path) -> str:
 
 
 def _table(found: Mapping[str, Mapping[str, Any]], density: float) -> str:
-    cells_shown = [TranslationCell("dense", 1.0)]
-    cells_shown += [TranslationCell(method, density) for method in METHODS if method != "dense"]
-    dense = found.get(cells_shown[0].key)
-    rows = "".join(_row(cell, found.get(cell.key), dense) for cell in cells_shown)
-    return f"## {100 * (1 - density):g}% sparse\n\n{_TABLE}{rows}\n"
+    dense = found.get(TranslationCell("dense", 1.0).key)
+    lines = "".join(_row(cell, found.get(cell.key), dense) for cell in rows(density))
+    return f"## {100 * (1 - density):g}% sparse\n\n{_TABLE}{lines}\n"
 
 
 def _row(cell: TranslationCell, result: Mapping[str, Any] | None, dense: Mapping[str, Any] | None) -> str:
-    printed = f"{PRINTED[cell.density][cell.method]:.2f}"
+    printed = f"{cell.printed:.2f}"
     if result is None:
         return f"| {cell.label} | not run | {printed} |" + " |" * 10 + "\n"
     done = result["summary"]
