@@ -127,11 +127,13 @@ class Plan:
 @lru_cache(maxsize=1024)
 def plan_batch(batch: int, widths: tuple[int, ...], max_parts: int, dtype: torch.dtype) -> Plan:
     """Return the cut of a batch into tiles of a supported width and at most `max_parts` runs of them."""
-    lanes = next((lanes for lanes in LANES if lanes >= batch), 0) or _lanes_of_many(max(widths), dtype.itemsize)
+    lanes = next((lanes for lanes in LANES if lanes >= batch), None)
+    if lanes is None:
+        lanes = _lanes_of_many(max(widths), dtype.itemsize)
     n_tiles = -(-batch // lanes)
     return Plan(batch, widths, lanes, max(1, min(max_parts, n_tiles)), dtype)
 
 
 def _lanes_of_many(width: int, nbytes: int) -> int:
-    """Return the width of tiles of a batch that one tile cannot hold, by the widest activation."""
+    """Return the samples of a tile of a batch that one tile cannot hold, by the neurons of the widest activation."""
     return next((lanes for lanes, most in TILE_BYTES.items() if width * lanes * nbytes <= most), 16)
