@@ -17,8 +17,9 @@ __all__ = ["Block", "Plan", "plan_batch"]
 _ALIGNMENT = 64
 
 #: Most bytes of an activation in tiles of so many samples. A link reads a piece of it from anywhere, so that it has to
-#: stay in a second-level cache (2 MiB where this was measured); narrower tiles cost more per link.
-TILE_BYTES = {64: 2**20, 32: 3 * 2**19}
+#: stay in a second-level cache (2 MiB where this was measured); narrower tiles cost more per link. Not asked of the
+#: machine, so that the same run gives the same bits on another one.
+_TILE_BYTES = {64: 2**20, 32: 3 * 2**19}
 
 
 @dataclass(frozen=True)
@@ -136,4 +137,4 @@ def plan_batch(batch: int, widths: tuple[int, ...], max_parts: int, dtype: torch
 
 def _lanes_of_many(width: int, nbytes: int) -> int:
     """Return the samples of a tile of a batch that one tile cannot hold, by the neurons of the widest activation."""
-    return next((lanes for lanes, most in TILE_BYTES.items() if width * lanes * nbytes <= most), 16)
+    return next((lanes for lanes, most in _TILE_BYTES.items() if width * lanes * nbytes <= most), 16)
