@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -59,6 +60,19 @@ def test_a_figure_that_is_not_kept_is_refused() -> None:
     assert (
         quoted("<!--q step 0.01 32 sparsecore-->9<!--/q-->", RESULTS) == "<!--q step 0.01 32 sparsecore-->1.0<!--/q-->"
     )
+
+
+def test_an_accuracy_is_quoted_with_its_seeds(tmp_path: Path) -> None:
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    for seed, accuracy in enumerate((0.98, 0.99)):
+        (folder / f"a-1pc-s{seed}.json").write_text(json.dumps({"summary": {"accuracy_last": accuracy}}))
+    (folder / "a-1pc-s0-held.json").write_text(json.dumps({"summary": {"accuracy_last": 0.5}}))
+    assert figure(tmp_path, "accuracy a-1pc") == "98.50 ± 0.50%"
+    (folder / "a-1pc-s1.json").unlink()
+    assert figure(tmp_path, "accuracy a-1pc") == "98.00% (one seed)"
+    with pytest.raises(UnknownNameError, match="Did you mean 'a-1pc'"):
+        figure(tmp_path, "accuracy a-10pc")
 
 
 def test_pictures_of_pages_exist() -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sparsecore.bench.crossover import crossings
+from sparsecore.bench.papers.figures import figure as papers_figure
+from sparsecore.bench.papers.figures import summary_field
 from sparsecore.errors import UnknownNameError
 
 __all__ = ["figure", "quoted", "write_quotes"]
@@ -148,10 +150,19 @@ def _update(results: Path, shape: str, density: str, form: str) -> str:
     return _number(row["update" if form == "links" else "dense"]["median_ms"])
 
 
-def _accuracy(results: Path, run: str) -> str:
-    """Return the accuracy after the last epoch of a run of the papers' grid, per cent."""
-    summary = json.loads((results / "papers" / f"{run}.json").read_text())["summary"]
-    return f"{100 * summary['accuracy_last']:.2f}%"
+def _accuracy(results: Path, cell: str) -> str:
+    """Return the accuracy after the last epoch of a cell of the papers' grid, per cent, over the seeds run so far."""
+    found = sorted((results / "papers").glob(f"{cell}-s[0-9].json"))
+    accuracy = papers_figure([json.loads(path.read_text()) for path in found], summary_field("accuracy_last", 100))
+    if accuracy is None:
+        raise UnknownNameError("cell", cell, {path.stem[:-3] for path in (results / "papers").glob("*-s[0-9].json")})
+    return f"{accuracy.text()}%" + (" (one seed)" if accuracy.n == 1 else "")
+
+
+def _scale(results: Path, field: str) -> str:
+    """Return a size of the largest network that was built: million neurons or links, or its peak in GB."""
+    row = max((row for row in _read(results, "scale") if row["task"] == "network"), key=lambda row: row["fraction"])
+    return _number(row[field] / (1e9 if field.endswith("bytes") else 1e6))
 
 
 _KINDS: dict[str, Callable[..., str]] = {
@@ -165,4 +176,5 @@ _KINDS: dict[str, Callable[..., str]] = {
     "per_link": _per_link,
     "update": _update,
     "accuracy": _accuracy,
+    "scale": _scale,
 }
