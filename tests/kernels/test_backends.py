@@ -184,10 +184,12 @@ def test_wide_layers_in_narrow_tiles(width):
     assert_matches_dense("numba", torch.randn(100, 40), make_chain((40, width, 30), 0.01, torch.float32))
 
 
-@pytest.mark.parametrize("lanes", [32, 64])
-def test_more_links_than_products_can_wait(lanes):
+@pytest.mark.parametrize(("batch", "lanes", "n_tiles"), [(32, 32, 1), (64, 64, 1), (128, 64, 2)])
+def test_more_links_than_products_can_wait(batch, lanes, n_tiles):
+    plan = plan_batch(batch, (700, 300), 1, torch.float32)
+    assert (plan.lanes, plan.n_tiles) == (lanes, n_tiles)
     layers = make_chain((700, 300), 0.5, torch.float32)
-    assert_matches_dense("numba", torch.randn(2 * lanes, 700) / 30, layers)
+    assert_matches_dense("numba", torch.randn(batch, 700) / 30, layers)
 
 
 def test_launches_are_made_once_and_forgotten_with_their_links():
