@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.optim.optimizer as _every_optimizer
 
 from sparsecore._typing import Int64Array
 from sparsecore.kernels.cpu.optimize import momentum_sgd
@@ -41,13 +42,12 @@ class SGD(torch.optim.SGD):
 
     def step(self, closure: Closure | None = None) -> torch.Tensor | None:  # type: ignore[override]
         """Take one step; returns the loss if `closure` computes it."""
-        if closure is not None or self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks:
+        if closure is not None or self._is_watched() or not all(map(self._is_plain_group, self.param_groups)):
             return _torch_step(self, closure)
-        if not all(map(self._is_plain_group, self.param_groups)):
-            return _torch_step(self)
         for group in self.param_groups:
             rate, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
             momentum_sgd(self._table(group), np.float32(rate), np.float32(momentum), np.float32(decay))
+            torch.autograd.graph.increment_version([p for p in group["params"] if p.grad is not None])
         return None
 
     # Torch wraps every `step` in calls of hooks and of its profiler, unless it finds this mark. Where there are hooks,
@@ -63,6 +63,17 @@ class SGD(torch.optim.SGD):
             for parameter in group["params"]:
                 parameter.grad = None
 
+    def _is_watched(self) -> bool:
+        """Tell whether a step does more than the step: hooks, or the scaling of gradients that a scaler left to it."""
+        return bool(
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _every_optimizer._global_optimizer_pre_hooks
+            or _every_optimizer._global_optimizer_post_hooks
+            or getattr(self, "grad_scale", None) is not None
+            or getattr(self, "found_inf", None) is not None
+        )
+
     def _is_plain_group(self, group: dict[str, Any]) -> bool:
         """Tell whether the kernel can do the step of a group."""
         plain = group["momentum"] > 0 and not (group["nesterov"] or group["maximize"] or group["dampening"])
@@ -71,8 +82,9 @@ class SGD(torch.optim.SGD):
         for parameter in group["params"]:
             if parameter.grad is not None:
                 buffer = self.state[parameter].get("momentum_buffer")
-                if not (_is_plain(parameter) and _is_plain(parameter.grad) and (buffer is None or _is_plain(buffer))):
-                    return False
+                for tensor in (parameter, parameter.grad, parameter if buffer is None else buffer):
+                    if not _is_plain(tensor) or tensor.shape != parameter.shape:
+                        return False
         return True
 
     def _table(self, group: dict[str, Any]) -> Int64Array:

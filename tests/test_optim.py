@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from sparsecore.optim import SGD
 
@@ -86,3 +87,42 @@ def test_gradients_can_be_zeroed_in_place():
     optimizer = SGD([parameter], lr=1.0, momentum=0.9)
     optimizer.zero_grad(set_to_none=False)
     assert parameter.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_momentum_of_another_size_is_refused_as_by_torch():
+    params, optimizer = run(SGD, OPTIONS[0])
+    params[-1].data = torch.ones(5000)
+    params[-1].grad = torch.ones(5000)
+    with pytest.raises(RuntimeError, match="size"):
+        optimizer.step()
+
+
+def test_a_gradient_scaler_is_obeyed():
+    for fused in (False, True):
+        parameter = nn.Parameter(torch.ones(3))
+        optimizer, scaler = SGD([parameter], lr=0.1, momentum=0.9, fused=fused), torch.amp.GradScaler("cpu", 1024.0)
+        scaler.scale(parameter.sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        torch.testing.assert_close(parameter.detach(), torch.full((3,), 0.9))
+        parameter.grad = torch.full((3,), torch.inf)
+        scaler.step(optimizer)
+        torch.testing.assert_close(parameter.detach(), torch.full((3,), 0.9))
+
+
+def test_a_step_between_forward_and_backward_is_noticed():
+    w = nn.Parameter(torch.ones(3))
+    loss, w.grad = (w * w).sum(), torch.ones(3)
+    SGD([w], lr=0.1, momentum=0.9).step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_hooks_of_all_optimizers_are_called():
+    calls = []
+    handle = register_optimizer_step_post_hook(lambda *_: calls.append(1))
+    try:
+        run(SGD, OPTIONS[0], steps=3)
+    finally:
+        handle.remove()
+    assert len(calls) == 3

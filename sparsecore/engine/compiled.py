@@ -16,10 +16,12 @@ import torch
 from torch import nn
 
 from sparsecore._typing import FloatArray
+from sparsecore.errors import ConfigError, ShapeError
 from sparsecore.evolution.finite import all_finite
 from sparsecore.kernels.cpu.launch import Form
 from sparsecore.kernels.cpu.steps import Steps
 from sparsecore.nn import SparseLinear, SparseSequential
+from sparsecore.nn.chain import has_hooks
 from sparsecore.optim import SGD
 
 __all__ = ["CompiledSteps"]
@@ -52,12 +54,13 @@ class CompiledSteps:
 
         The form: ``model.hidden`` is a `SparseSequential` of layers with biases, each followed by ReLU, ``model.head``
         a dense layer, ``model.is_chain`` says that nothing else happens; all parameters are float32 on the CPU; the
-        optimizer is SGD (torch's or `sparsecore.optim.SGD`) with momentum, without dampening, Nesterov or maximisation.
-        Dense hidden layers take part while they are small: large ones are faster in torch.
+        optimizer is SGD (torch's or `sparsecore.optim.SGD`) with momentum, without dampening, Nesterov or maximisation;
+        no hook waits for a call that would not come. Dense hidden layers take part while they are small: large ones are
+        faster in torch.
         """
         if not getattr(model, "is_chain", False) or not isinstance(optimizer, torch.optim.SGD):
             return None
-        if type(optimizer) not in (torch.optim.SGD, SGD):
+        if type(optimizer) not in (torch.optim.SGD, SGD) or _is_watched(model, optimizer):
             return None
         hidden, head = model.hidden, model.head
         if not isinstance(hidden, SparseSequential) or not isinstance(head, nn.Linear) or head.bias is None:
@@ -92,7 +95,20 @@ class CompiledSteps:
             Samples per step.
         rates : sequence of float
             Learning rate of each step.
+
+        Raises
+        ------
+        ConfigError
+            If a class is none of the head's.
+        ShapeError
+            If the optimizer's momentum is that of other links.
         """
+        low, high = (int(end) for end in torch.aminmax(classes))
+        if low < 0 or high >= self._head.out_features:
+            raise ConfigError(
+                f"Expected classes from 0 to {self._head.out_features - 1}, the outputs of the head. "
+                f"Got classes from {low} to {high}."
+            )
         forms: list[Form] = [
             (layer.out_features, layer.in_features, layer.topology if isinstance(layer, SparseLinear) else None, True)
             for layer in self._layers
@@ -122,7 +138,14 @@ class CompiledSteps:
             state = self._optimizer.state[parameter]
             if state.get("momentum_buffer") is None:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
-            buffers.append(state["momentum_buffer"])
+            buffer = state["momentum_buffer"]
+            if buffer.shape != parameter.shape:
+                raise ShapeError(
+                    f"Expected momentum of shape {tuple(parameter.shape)}, one number per parameter. "
+                    f"Got {tuple(buffer.shape)}: the links were loaded without the optimizer that belongs to them. "
+                    "Load its state dict too, or make a new optimizer."
+                )
+            buffers.append(buffer)
         return buffers
 
     @staticmethod
@@ -139,9 +162,18 @@ class CompiledSteps:
 
 def _fits(module: nn.Module) -> TypeGuard[Hidden]:
     """Tell whether a hidden layer can take part."""
-    if isinstance(module, SparseLinear):
+    if type(module) is SparseLinear:
         return module.bias is not None
-    return isinstance(module, nn.Linear) and module.bias is not None and module.weight.numel() <= LARGEST_DENSE
+    return type(module) is nn.Linear and module.bias is not None and module.weight.numel() <= LARGEST_DENSE
+
+
+def _is_watched(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether someone waits for calls or gradients of single steps."""
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return True
+    return any(map(has_hooks, model.modules())) or any(
+        parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in model.parameters()
+    )
 
 
 def _values(layer: Hidden) -> nn.Parameter:

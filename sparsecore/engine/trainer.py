@@ -92,7 +92,6 @@ class Trainer:
         self.steps_per_epoch = settings.steps_per_epoch(len(self._train[1]))
         self.records: list[EpochRecord] = []
         self._words: UInt64Array | None = None
-        self._compiled = CompiledSteps.of(model, optimizer) if settings.compiled else None
         self._finite = FiniteSteps(optimizer, settings.non_finite)
         self._witnesses: list[MeasureEvents] = []
 
@@ -180,9 +179,12 @@ class Trainer:
 
         Compiled as far as possible; the steps whose gradients the rule reads in a plain loop.
         """
-        n, batch, evolution = self._n_compiled(len(rates)), self.settings.batch_size, self.evolution
-        if self._compiled is not None and n:
-            done = self._run_compiled(self._compiled, total, samples[: n * batch], rates[:n])
+        n, batch, evolution = self._n_free(len(rates)), self.settings.batch_size, self.evolution
+        compiled = CompiledSteps.of(self.model, self.optimizer) if self.settings.compiled and n else None
+        if compiled is None:
+            n = 0
+        else:
+            done = self._run_compiled(compiled, total, samples[: n * batch], rates[:n])
             if evolution is not None:
                 evolution.advance(min(done, len(rates) - 1))
             if done < n:
@@ -219,9 +221,8 @@ class Trainer:
         changed = self._augment(inputs.cpu().numpy(), self._words[samples.cpu().numpy()])
         return torch.from_numpy(changed).to(inputs.device)
 
-    def _n_compiled(self, n_steps: int) -> int:
-        if self._compiled is None:
-            return 0
+    def _n_free(self, n_steps: int) -> int:
+        """Return how many of the next steps nobody has to see one by one."""
         free = None if self.evolution is None else self.evolution.free_steps
         return n_steps if free is None else min(n_steps, free)
 

@@ -38,7 +38,7 @@ class Recorder:
         self._step = step
         self._heard = [heard for heard in self._heard if step - heard[0] < window_steps]
         if self._handle is None:
-            self._handle = self._layer.register_forward_hook(self._listen)
+            self._handle = self._layer.register_forward_hook(self._listen, with_kwargs=True)
 
     def stop(self) -> None:
         """Stop listening and forget what was heard."""
@@ -79,10 +79,13 @@ class Recorder:
         device = self._layer.values.device
         self._heard = [(int(step), inputs.to(device), grads.to(device)) for step, inputs, grads in heard]
 
-    def _listen(self, layer: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def _listen(
+        self, layer: Any, args: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor], output: torch.Tensor
+    ) -> None:
         if not output.requires_grad:
             return
-        step, inputs = self._step, args[0].detach().reshape(-1, layer.in_features)
+        entered = args[0] if args else named["input"]
+        step, inputs = self._step, entered.detach().reshape(-1, layer.in_features)
         fired = output.detach() > 0 if layer.relu else None
 
         def keep(grad: torch.Tensor) -> None:

@@ -112,7 +112,7 @@ class SparseLinear(nn.Module):
         topology : Topology
             New links, of the same shape.
         values : Tensor, float, (topology.n_links,)
-            Their values; dtype and device of the parameter are kept.
+            Their values, taken over and not copied where dtype and device are those of the parameter, which are kept.
 
         Raises
         ------
@@ -133,12 +133,18 @@ class SparseLinear(nn.Module):
         self._topology = topology
         self.values.data = new
         self.values.grad = None
+        if not self.values.is_inference():
+            torch.autograd.graph.increment_version(self.values)  # a graph of the old links refuses its backward
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``x @ W.T + bias`` for `x` of shape (..., in_features)."""
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return ``input @ W.T + bias`` for `input` of shape (..., in_features).
+
+        The result lies feature by feature in memory where the samples fill one tile (4, 8, 16, 32 or 64 of them), so
+        that the next layer reads it as it is: ``reshape`` flattens it, ``view`` cannot.
+        """
         # Kernels over links are no graph of torch operations: torch.compile breaks its graph here and goes on behind.
         apply = torch.compiler.disable(sparse_linear) if torch.compiler.is_compiling() else sparse_linear
-        return apply(x, self.values, self._topology, self.bias, relu=self.relu)
+        return apply(input, self.values, self._topology, self.bias, relu=self.relu)
 
     def extra_repr(self) -> str:
         """Show sizes, links and density."""
@@ -161,7 +167,7 @@ class SparseLinear(nn.Module):
             arrays = [part.detach().cpu().numpy() for part in stored]
             topology = Topology(self._topology.shape, arrays[0].astype(np.int64), arrays[1])
             if topology != self._topology:
-                self.adopt(topology, values)
+                self.adopt(topology, values.clone())
         else:
             missing.extend(prefix + name for name in _STORED if prefix + name not in state_dict)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -9,7 +9,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from sparsecore import kernels
-from sparsecore.errors import DtypeError, ShapeError, SignalError
+from sparsecore.errors import ConfigError, DtypeError, ShapeError, SignalError
 from sparsecore.kernels import Layer
 from sparsecore.storage import Topology
 
@@ -21,7 +21,8 @@ class _SparseChain(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, layers: Sequence[Layer], *params: torch.Tensor | None) -> torch.Tensor:
         backend = kernels.choose(x.device)
         y, saved, notes = backend.forward(x, layers, keep=True)
-        # Values are saved although the layers hold them: torch then notices if they are changed before backward.
+        # Values are saved although the layers hold them: torch then notices if they, or the links, are changed before
+        # backward.
         ctx.save_for_backward(*saved, *params[::2])
         ctx.chain = (backend, layers, notes, len(saved), x.dtype)
         return y
@@ -71,9 +72,11 @@ def sparse_chain(x: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
     Raises
     ------
     ShapeError
-        If the features of `x` or of neighbouring layers do not fit.
+        If the features of `x`, of neighbouring layers or of a bias do not fit.
     DtypeError
         If `x` is not a floating tensor.
+    ConfigError
+        If `x` and the layers are not on one device.
     """
     if not x.is_floating_point():
         raise DtypeError(f"Expected a floating tensor. Got {x.dtype}. Convert it with .float().")
@@ -87,6 +90,7 @@ def sparse_chain(x: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
                 f"Expected {layer.topology.n_links} values, one per link. Got {layer.values.shape[0]}. "
                 "Evaluate inside `with evolution.hold():` while another thread updates the links."
             )
+        _require_fit(x, layer, n_out)
         width = n_out
     backend, dtype_out = kernels.choose(x.device), _dtype_out(x)
     dtype = dtype_out if dtype_out in backend.dtypes else torch.float32
@@ -102,6 +106,19 @@ def sparse_chain(x: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
     if dtype_out != dtype:
         y = y.to(dtype_out)
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], width)
+
+
+def _require_fit(x: torch.Tensor, layer: Layer, n_out: int) -> None:
+    """Raise unless a layer is where its inputs are and its bias has its size: kernels get addresses, and trust them."""
+    bias, device = layer.bias, x.device
+    if layer.values.device != device or (bias is not None and bias.device != device):
+        where = f"{layer.values.device}" if bias is None else f"{layer.values.device}, its bias on {bias.device}"
+        raise ConfigError(
+            f"Expected inputs and layers on one device. Got inputs on {device}, values on {where}. "
+            "Move one of them with .to(device)."
+        )
+    if bias is not None and bias.shape != (n_out,):
+        raise ShapeError(f"Expected a bias of shape ({n_out},). Got {tuple(bias.shape)}.")
 
 
 def _dtype_out(x: torch.Tensor) -> torch.dtype:

@@ -7,6 +7,7 @@ from torch import nn
 import sparsecore as sc
 from sparsecore.engine import Settings, Trainer
 from sparsecore.engine.compiled import CompiledSteps
+from sparsecore.errors import ConfigError, ShapeError
 from sparsecore.models import MLP
 from sparsecore.models.augment import CropFlip
 from sparsecore.schedules import Constant
@@ -86,11 +87,74 @@ def test_models_of_another_form_are_left_to_autograd():
     assert CompiledSteps.of(nn.Linear(2, 2), optimizer) is None
 
 
+class Silent(sc.SparseLinear):
+    def forward(self, input):
+        return 0 * super().forward(input)
+
+
+def watch_step(model, optimizer):
+    optimizer.register_step_post_hook(lambda *_: None)
+
+
+def watch_layer(model, optimizer):
+    model.hidden[0].register_forward_hook(lambda *_: None)
+
+
+def watch_gradient(model, optimizer):
+    model.hidden[0].values.register_hook(torch.zeros_like)
+
+
+def watch_accumulation(model, optimizer):
+    model.hidden[0].values.register_post_accumulate_grad_hook(lambda _: None)
+
+
+def freeze(model, optimizer):
+    model.hidden[0].requires_grad_(False)
+
+
+def override(model, optimizer):
+    model.hidden[0].__class__ = Silent
+
+
+@pytest.mark.parametrize("change", [watch_step, watch_layer, watch_gradient, watch_accumulation, freeze, override])
+def test_what_is_watched_or_frozen_after_the_trainer_was_built_goes_through_autograd(change):
+    found = []
+    for compiled in (True, False):
+        model, optimizer, x, y, *_ = problem(20, density=0.3)
+        data = SimpleNamespace(train_x=x.numpy(), train_y=y.numpy(), test_x=x.numpy(), test_y=y.numpy(), valid_x=None,
+                               valid_y=None)  # fmt: skip
+        trainer = Trainer(
+            model, optimizer, data, Settings(epochs=1, batch_size=20, compiled=compiled), lr=Constant(0.1)
+        )
+        change(model, optimizer)
+        trainer.run()
+        found.append(model.hidden[0].values.detach().clone())
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("wrong", [-100, -1, 5, 2000])
+def test_classes_that_the_head_does_not_have_are_refused(wrong):
+    model, optimizer, x, y, order, rates = problem(20)
+    y[7] = wrong
+    before = {name: part.clone() for name, part in model.state_dict().items()}
+    with pytest.raises(ConfigError, match="Expected classes from 0 to 4"):
+        CompiledSteps.of(model, optimizer).run(x, y, order, 20, rates)
+    assert all(torch.equal(part, before[name]) for name, part in model.state_dict().items())
+
+
+def test_momentum_of_other_links_is_refused():
+    model, optimizer, x, y, order, rates = problem(20)
+    CompiledSteps.of(model, optimizer).run(x, y, order, 20, rates)
+    model.load_state_dict(problem(20, density=0.9)[0].state_dict())
+    with pytest.raises(ShapeError, match="new optimizer"):
+        CompiledSteps.of(model, optimizer).run(x, y, order, 20, rates)
+
+
 @pytest.mark.parametrize(
     ("method", "in_python"), [("set", 0), ("rigl", 5), ("mest", 5), ("snfs", 15), ("top_kast", 25)]
 )
 def test_only_steps_whose_gradients_the_rule_reads_go_through_autograd(method, in_python, monkeypatch):
-    found = []
+    found, apply = [], MLP.forward
     for compiled in (True, False):
         model, optimizer, x, y, *_ = problem(20, density=0.3)
         data = SimpleNamespace(train_x=x.numpy(), train_y=y.numpy(), test_x=x.numpy(), test_y=y.numpy(), valid_x=None,
@@ -100,8 +164,14 @@ def test_only_steps_whose_gradients_the_rule_reads_go_through_autograd(method, i
         settings = Settings(epochs=5, batch_size=20, compiled=compiled)
         trainer = Trainer(model, optimizer, data, settings, lr=Constant(0.01), evolution=evolution)
         passes = []
-        model.register_forward_pre_hook(lambda module, _, passes=passes: passes.append(module.training))
+
+        def forward(module, x, passes=passes):
+            passes.append(module.training)
+            return apply(module, x)
+
+        monkeypatch.setattr(MLP, "forward", forward)
         trainer.run()
+        monkeypatch.setattr(MLP, "forward", apply)
         found.append((passes.count(True), evolution.topologies, [record.train_loss for record in trainer.records]))
     (taken, links, losses), (all_steps, other_links, other_losses) = found
     assert (taken, all_steps) == (in_python, 25)

@@ -8,9 +8,9 @@ import torch
 from strategies import random_topology
 from torch import nn
 
-from sparsecore.errors import ConfigError, ShapeError, TopologyError, UnknownNameError
+from sparsecore.errors import ConfigError, ShapeError, SignalError, TopologyError, UnknownNameError
 from sparsecore.generators import ER
-from sparsecore.nn import SparseLinear
+from sparsecore.nn import SparseLinear, SparseSequential
 from sparsecore.storage import Topology
 
 
@@ -159,3 +159,69 @@ def test_any_optimizer_and_gradient_clipping_train_the_values(optimizer):
 def test_bad_options_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         SparseLinear(7, 5, **options)
+
+
+def test_loaded_links_share_no_memory_with_the_state_dict():
+    one, other = (SparseLinear(20, 10, density=density, seed=0) for density in (0.3, 0.5))
+    other.load_state_dict(one.state_dict())
+    before = one.values.detach().clone()
+    with torch.no_grad():
+        other.values.add_(1.0)
+    assert torch.equal(one.values, before)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 5, 8, 16, 32, 33, 64, 100])
+@pytest.mark.parametrize("relu", [False, True])
+def test_outputs_can_be_changed_in_place(batch, relu):
+    layer = SparseLinear(20, 10, density=0.4, seed=0, relu=relu)
+    x = torch.randn(batch, 20)
+    y = layer(x)
+    if relu:  # as behind nn.ReLU, whose outputs are kept for its gradient
+        y += 1.0
+        if batch in (4, 8, 16, 32, 64):
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                y.sum().backward()
+        return
+    y += 1.0
+    torch.relu_(y).sum().backward()
+    twin = copy.deepcopy(layer)
+    twin.zero_grad()
+    torch.relu(twin(x) + 1.0).sum().backward()
+    assert torch.equal(layer.values.grad, twin.values.grad)
+
+
+def test_inputs_can_be_named_as_those_of_a_dense_layer():
+    layer, x = SparseLinear(20, 10, density=0.4, seed=0), torch.randn(3, 20)
+    assert torch.equal(layer(input=x), layer(x))
+
+
+@pytest.mark.parametrize("part", ["layer", "bias", "inputs"])
+def test_layer_and_inputs_on_two_devices_are_refused(part):
+    layer, x = SparseLinear(20, 10, density=0.4, seed=0), torch.randn(3, 20)
+    if part == "layer":
+        layer = SparseLinear(20, 10, density=0.4, seed=0, device="meta")
+    elif part == "bias":
+        layer.bias = nn.Parameter(layer.bias.detach().to("meta"))
+    else:
+        x = x.to("meta")
+    with pytest.raises(ConfigError, match="on one device"):
+        layer(x)
+
+
+def test_links_that_move_between_forward_and_backward_are_noticed():
+    layer, x = SparseLinear(20, 10, density=0.4, seed=0), torch.randn(3, 20)
+    loss = layer(x).sum()
+    layer.adopt(ER()((10, 20), layer.topology.n_links, 1), torch.randn(layer.topology.n_links))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_bias_changed_between_two_backward_passes_is_noticed():
+    first, second = (SparseLinear(20, 20, density=0.4, seed=seed) for seed in (0, 1))
+    net = SparseSequential(first, nn.ReLU(), second)
+    loss = net(torch.randn(3, 20)).sum()
+    loss.backward(retain_graph=True)
+    with torch.no_grad():
+        first.bias.add_(1.0)
+    with pytest.raises(SignalError, match="Run forward again"):
+        loss.backward()

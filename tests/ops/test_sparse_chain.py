@@ -96,3 +96,9 @@ def test_bad_inputs_are_refused():
         sparse_linear(torch.randn(4, 8), one.values[1:], one.topology)
     with pytest.raises(DtypeError, match="floating"):
         sparse_linear(torch.zeros(4, 8, dtype=torch.int64), one.values, one.topology)
+
+
+def test_a_bias_of_another_size_is_refused():
+    one = layer()
+    with pytest.raises(ShapeError, match=r"a bias of shape \(6,\)"):
+        sparse_linear(torch.randn(2, 8), one.values, one.topology, torch.ones(1))

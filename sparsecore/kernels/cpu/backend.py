@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from sparsecore.errors import SignalError
 from sparsecore.kernels.backend import Layer
 from sparsecore.kernels.cpu.launch import Launch, launch_for
 from sparsecore.kernels.cpu.passes import BACKWARD, FORWARD, Route, addresses, route_of
@@ -19,10 +20,11 @@ __all__ = ["NumbaBackend"]
 class Pass:
     """What backward has to know of a forward pass; `spent` once the activations have given way to their gradients."""
 
-    __slots__ = ("launch", "spent")
+    __slots__ = ("biases", "launch", "spent")
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, layers: Sequence[Layer]) -> None:
         self.launch, self.spent = launch, False
+        self.biases = _versions(layers)
 
 
 Grads = tuple[torch.Tensor | None, list[tuple[torch.Tensor, torch.Tensor | None]]]
@@ -46,7 +48,7 @@ class NumbaBackend:
         launch = launch_for(x, layers)
         plan, n = launch.plan, len(layers)
         if plan.batch == 0:
-            return x.new_zeros(0, plan.widths[-1]), (), Pass(launch)
+            return x.new_zeros(0, plan.widths[-1]), (), Pass(launch, layers)
         ready = _is_tile(plan, x)
         route = route_of(launch, FORWARD, keep=keep, pack=not ready, unpack=not plan.whole)
         outputs = plan.tiles(n, again=route.last_again)
@@ -54,15 +56,15 @@ class NumbaBackend:
         inputs = x if ready else block if keep else plan.tiles(0, again=route.first_again)
         rows = None if plan.whole else _rows(launch, n)
         _run_forward(route, launch, layers, None if ready else x, block, inputs, outputs, rows)
-        y = outputs[0].t() if rows is None else rows
+        y = _as_rows(plan, outputs) if rows is None else rows
         if not keep:
             return y, (), None
         saved = [block]
         if ready:
             saved.append(x)
         if launch.relus[-1]:
-            saved.append(outputs)
-        return y, tuple(saved), Pass(launch)
+            saved.append(y if rows is None else outputs)
+        return y, tuple(saved), Pass(launch, layers)
 
     def backward(
         self,
@@ -86,6 +88,11 @@ class NumbaBackend:
         block, ready = saved[0], len(saved) == 2 + gated
         inputs = saved[1] if ready else block
         if notes.spent:
+            if notes.biases != _versions(layers):
+                raise SignalError(
+                    "Expected the biases of forward in a second backward over the same graph. Got changed ones. "
+                    "Run forward again."
+                )
             route = route_of(launch, FORWARD, pack=False, unpack=False)
             _run_forward(route, launch, layers, None, block, inputs, plan.tiles(n), None)
         notes.spent = True
@@ -152,6 +159,17 @@ def _run_forward(
 def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
     """Tell whether `x` lies in memory as the one tile that the kernels want."""
     return plan.whole and x.stride() == (1, plan.lanes) and x.data_ptr() % 64 == 0
+
+
+def _as_rows(plan: Plan, tile: torch.Tensor) -> torch.Tensor:
+    """Return the one tile of a whole plan as (B, features): the same memory, but no view, as it may be changed in place."""
+    rows = torch.empty(0, dtype=plan.dtype)
+    return rows.set_(tile.untyped_storage(), tile.storage_offset(), (plan.batch, tile.shape[1]), (1, plan.batch))
+
+
+def _versions(layers: Sequence[Layer]) -> list[int]:
+    """Return how often the biases were changed; nothing is known of those of inference mode."""
+    return [0 if layer.bias is None or layer.bias.is_inference() else layer.bias._version for layer in layers]
 
 
 def _rows(launch: Launch, index: int) -> torch.Tensor:
