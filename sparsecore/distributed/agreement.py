@@ -13,7 +13,6 @@ from sparsecore.distributed.checks import exchange_device, require_group, requir
 from sparsecore.errors import ConfigError, SignalError, SparseCoreError
 from sparsecore.evolution import Evolution, LayerPlan
 from sparsecore.evolution.signals import Recorder
-from sparsecore.kernels.cpu.remap import plan_edit
 from sparsecore.storage import Topology
 
 __all__ = ["share"]
@@ -74,7 +73,8 @@ class _Agreement:
         if dist.get_rank(self._group) == 0:
             plans, memory = self._lead(evolution)
         else:
-            plans, memory = self._follow(topologies)
+            reborn = evolution.rule is not None and "signs" in evolution.rule.needs
+            plans, memory = self._follow(topologies, reborn=reborn)
         require_same("planned links", same_links(plan.edit.new for plan in plans), self._group)
         return plans, memory
 
@@ -93,7 +93,7 @@ class _Agreement:
         self._broadcast(np.concatenate(parts))
         return plans, memory
 
-    def _follow(self, topologies: Sequence[Topology]) -> tuple[list[LayerPlan], float]:
+    def _follow(self, topologies: Sequence[Topology], *, reborn: bool) -> tuple[list[LayerPlan], float]:
         status, memory, *sizes = self._broadcast(np.zeros(2 * len(topologies) + 2, np.int64)).tolist()
         if status:
             raise SignalError("Expected a plan from rank 0. Got an error there, see its message. Nothing has changed.")
@@ -101,7 +101,7 @@ class _Agreement:
         plans = []
         for topology, gone, grown in zip(topologies, parts[::2], parts[1::2], strict=True):
             kept = _others(gone, topology.n_links)
-            plans.append(LayerPlan(plan_edit(topology, kept, grown), kept, grown))
+            plans.append(LayerPlan.of(topology, kept, grown, reborn=reborn))
         return plans, float(np.int64(memory).view(np.float64))
 
     def _broadcast(self, numbers: Int64Array) -> Int64Array:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,7 +79,13 @@ class Evolution:
     Raises
     ------
     ConfigError
-        If the model has no sparse layer, or the optimizer does not hold the values of one.
+        If the model has no sparse layer, the optimizer does not hold the values of one that is trained, `chains` holds
+        a layer twice or one of another model, or a schedule of the rule leaves its range at the first or last update.
+
+    Notes
+    -----
+    A layer whose values are not trained (``requires_grad`` is off) keeps its links, also while it is thawed and frozen
+    again.
     """
 
     def __init__(
@@ -101,7 +108,9 @@ class Evolution:
         if not names:
             raise ConfigError("Expected a model with SparseLinear layers. Got none. Build one or call sparsify(model).")
         _require_values(model, optimizer)
-        circuits = _circuits(model, rule) if chains is None else [Circuit.chain(chain) for chain in chains]
+        if rule is not None:
+            rule.require_ranges(self.every, self.steps)
+        circuits = _circuits(model, rule) if chains is None else _stated(model, chains)
         self._chains = [[LayerState(names[id(layer)], layer) for layer in circuit.layers] for circuit in circuits]
         self._circuits = circuits
         self._step, self._updates, self._last_update_s = 0, 0, 0.0
@@ -195,6 +204,7 @@ class Evolution:
             plans, self._memory = self.plan() if self._planner is None else self._planner(self)
             for index, (state, layer) in enumerate(zip(self._states, plans, strict=True)):
                 self._apply(state, layer, index, self.rule)
+            self._stop_early(self.rule)
             self._updates += 1
             self._last_update_s = time.perf_counter() - started
         return plans
@@ -273,14 +283,24 @@ class Evolution:
         return self._step
 
     def _apply(self, state: LayerState, plan: LayerPlan | DevicePlan, index: int, rule: Rule) -> None:
+        state.overlap, state.grown = plan.overlap, len(plan.grown)
+        if state.is_fixed:
+            return
         if isinstance(plan, DevicePlan):
             seed = derive_seed(self.seed, self._updates, index, 2)
             state.history = apply_on_device(state.layer, plan.edit, self._optimizer, rule.fresh, state.history, seed)
         else:
             self._apply_on_host(state, plan, index, rule)
-        state.overlap, state.grown = plan.overlap, len(plan.grown)
-        if rule.early_stop is not None and state.grown and plan.overlap >= rule.early_stop:
-            state.frozen = True
+
+    def _stop_early(self, rule: Rule) -> None:
+        """Freeze layers whose grown links had just been removed: each by itself, or all once all have come there."""
+        if rule.early_stop is None:
+            return
+        for state in self._states:
+            state.settled |= state.grown > 0 and state.overlap >= rule.early_stop
+        if not rule.stop_together or all(state.settled or state.is_fixed for state in self._states):
+            for state in self._states:
+                state.frozen |= state.settled
 
     def _apply_on_host(self, state: LayerState, plan: LayerPlan, index: int, rule: Rule) -> None:
         edit, layer, companion = plan.edit, state.layer, rule.companion
@@ -303,20 +323,28 @@ class Evolution:
             companion.close(layer.values, state.own)
 
     def _accompany(self, companion: Companion) -> None:
-        """Call the companion around every optimizer step from now on."""
+        """Begin what the companion keeps, and call it around every optimizer step from now on."""
         for state in self._states:
-            state.own = companion.begin(state.layer.values)
+            if state.layer.values.requires_grad:
+                state.own = companion.begin(state.layer.values)
+        self._call_companion(companion)
+
+    def _call_companion(self, companion: Companion) -> None:
+        """Call the companion around every optimizer step; values that are not trained stay as they are."""
 
         def before(*_: Any) -> None:
             for state in self._states:
-                companion.before_step(state.layer.values, _present(state.own))
+                if state.layer.values.requires_grad:
+                    state.own = companion.begin(state.layer.values) if state.own is None else state.own
+                    companion.before_step(state.layer.values, state.own)
 
         def after(*_: Any) -> None:
             rates = {id(p): group["lr"] for group in self._optimizer.param_groups for p in group["params"]}
             for index, state in enumerate(self._states):
-                seed = derive_seed(self.seed, self._step, index, 4)
                 values = state.layer.values
-                companion.after_step(values, _present(state.own), float(rates[id(values)]), seed)
+                if values.requires_grad and state.own is not None:
+                    seed = derive_seed(self.seed, self._step, index, 4)
+                    companion.after_step(values, state.own, float(rates[id(values)]), seed)
 
         self._optimizer.register_step_pre_hook(before)
         self._optimizer.register_step_post_hook(after)
@@ -366,6 +394,12 @@ class Evolution:
             return topology.density
         return state.link_steps / (self._step * max(1, topology.n_possible))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a copy; torch copies no hooks of an optimizer, so they are given to its copy anew."""
+        self.__dict__.update(state)
+        if self.rule is not None and self.rule.companion is not None:
+            self._call_companion(self.rule.companion)
+
     def __str__(self) -> str:
         """Show the report as a table."""
         return str(self.report())
@@ -404,11 +438,6 @@ class Evolution:
         self._listen_if_needed()
 
 
-def _present(own: torch.Tensor | None) -> torch.Tensor:
-    assert own is not None
-    return own
-
-
 def _circuits(model: nn.Module, rule: Rule | None) -> list[Circuit]:
     structure = find_structure(model)
     if structure.unknown and rule is not None and rule.percolate:
@@ -419,6 +448,24 @@ def _circuits(model: nn.Module, rule: Rule | None) -> list[Circuit]:
     return structure.circuits
 
 
+def _stated(model: nn.Module, chains: Sequence[Sequence[SparseLinear]]) -> list[Circuit]:
+    """Return the circuits of stated chains; layers in none of them are circuits of their own."""
+    names = {id(layer): name for name, layer in sparse_layers(model).items()}
+    given = [layer for chain in chains for layer in chain]
+    unknown = sum(id(layer) not in names for layer in given)
+    if unknown:
+        raise ConfigError(
+            f"Expected chains of the model's sparse layers. Got {unknown} that it does not hold. "
+            "Take them from the model that is trained."
+        )
+    counts = Counter(map(id, given))
+    twice = sorted(names[layer] for layer, count in counts.items() if count > 1)
+    if twice:
+        raise ConfigError(f"Expected every layer in one chain at most, once. Got {', '.join(twice)} more often.")
+    others = [[layer] for layer in sparse_layers(model).values() if id(layer) not in counts]
+    return [Circuit.chain(chain) for chain in [*chains, *others] if chain]
+
+
 def _require_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for name, layer in sparse_layers(model).items():
@@ -427,8 +474,8 @@ def _require_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
                 f"Expected whole values of {name!r}. Got values sharded by fully_shard, which cannot follow links that "
                 "move. Use sparsecore.distributed."
             )
-        if id(layer.values) not in held:
+        if layer.values.requires_grad and id(layer.values) not in held:
             raise ConfigError(
                 f"Expected an optimizer that holds the values of {name!r}. Got one that does not. "
-                "Build it from model.parameters() after the model is sparse."
+                "Build it from model.parameters() after the model is sparse, or freeze them by requires_grad_(False)."
             )

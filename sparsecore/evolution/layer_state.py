@@ -25,11 +25,16 @@ class LayerState:
         self.name, self.layer = name, layer
         self.n_start = layer.topology.n_links
         self.history = History.empty()
-        self.frozen = False
+        self.settled = self.frozen = False
         self.overlap, self.grown = 0.0, 0
         self.link_steps = 0
         self.recorder = Recorder(layer)
         self.own: torch.Tensor | None = None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the links stay as they are: after an early stop, or while the values are not trained."""
+        return self.frozen or not self.layer.values.requires_grad
 
     def view(self, rule: Rule, optimizer: torch.optim.Optimizer) -> LayerView:
         """Return the read-only view that planning works on."""
@@ -44,7 +49,7 @@ class LayerState:
             None if grad is None else grad.detach().float().cpu().numpy(),
             self.recorder.signals(self.history if "history" in rule.needs else None) if rule.needs else None,
             self.n_start,
-            self.frozen,
+            self.is_fixed,
             signs,
             momentum_of(optimizer, self.layer.values) if "momentum" in rule.needs else None,
         )
@@ -53,13 +58,14 @@ class LayerState:
         """Return the view that planning on the device works on."""
         values, heard = self.layer.values, self.recorder.heard() if "signals" in rule.needs else None
         grad = None if values.grad is None else values.grad.detach()
-        return DeviceView(self.name, self.layer.topology, values.detach(), grad, heard, self.n_start, self.frozen)
+        return DeviceView(self.name, self.layer.topology, values.detach(), grad, heard, self.n_start, self.is_fixed)
 
     def content(self) -> dict[str, Any]:
         """Return everything that a resumed run needs, for a checkpoint; what `Restored` reads."""
         return {
             "n_start": self.n_start,
             "frozen": self.frozen,
+            "settled": self.settled,
             "overlap": self.overlap,
             "grown": self.grown,
             "history_ids": torch.from_numpy(self.history.ids.copy()),
@@ -75,6 +81,7 @@ class Restored:
 
     def __init__(self, saved: dict[str, Any], mine: LayerState) -> None:
         self.n_start, self.frozen = int(saved["n_start"]), bool(saved["frozen"])
+        self.settled = bool(saved.get("settled", self.frozen))
         self.overlap, self.grown = float(saved["overlap"]), int(saved["grown"])
         self.link_steps = int(saved["link_steps"])
         self.history = History.restored(saved["history_ids"], saved["history_values"], mine.layer.topology)
@@ -90,6 +97,7 @@ class Restored:
 
     def give_to(self, mine: LayerState) -> None:
         """Put everything in place."""
+        mine.settled = self.settled
         mine.n_start, mine.frozen, mine.overlap, mine.grown = self.n_start, self.frozen, self.overlap, self.grown
         mine.link_steps, mine.history, mine.own = self.link_steps, self.history, self.own
         mine.recorder.restore(self.heard)

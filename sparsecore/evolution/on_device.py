@@ -50,7 +50,7 @@ class DeviceView:
     n_start : int
         Links the layer was built with.
     frozen : bool
-        Whether early stop has ended its evolution.
+        Whether the links stay as they are: after an early stop, or while the values are not trained.
     """
 
     name: str
@@ -139,17 +139,21 @@ def plan_on_device(
     SignalError
         If the rule reads gradients or signals that are not there.
     """
-    _require([view for views in chains for view in views], rule)
+    _require([view for views in chains for view in views if not view.frozen], rule)
     plans = []
     for views, seed, met in zip(chains, seeds, joints or [None] * len(chains), strict=True):
-        targets = [rule.links_at(step, view.n_start, view.topology.n_possible) for view in views]
+        targets = [
+            view.topology.n_links if view.frozen else rule.links_at(step, view.n_start, view.topology.n_possible)
+            for view in views
+        ]
         kept = [
             _remove(runtime, view, target, rule, step, derive_seed(seed, index, 0))
             for index, (view, target) in enumerate(zip(views, targets, strict=True))
         ]
         if rule.percolate:
             lists = [lists_of(view.topology, view.values.device) for view in views]
-            kept = percolate_on_device(lists, kept, met)
+            left = percolate_on_device(lists, kept, met)
+            kept = [before if view.frozen else after for view, before, after in zip(views, kept, left, strict=True)]
         for index, (view, target, stay) in enumerate(zip(views, targets, kept, strict=True)):
             n = max(0, target - len(stay))
             plans.append(_grow(runtime, view, rule, stay, n, derive_seed(seed, index, 1)))

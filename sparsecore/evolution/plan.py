@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class LayerView:
     n_start : int
         Links the layer was built with.
     frozen : bool
-        Whether early stop has ended its evolution.
+        Whether the links stay as they are: after an early stop, or while the values are not trained.
     signs : array, int8, (n_links,), optional
         Sign that every value must keep.
     momentum : array, float, (n_links,), optional
@@ -71,18 +71,29 @@ class LayerPlan:
         Positions among the old links that removal and percolation left.
     grown : array, int64
         Ids of the links that regrowth added; some may have been removed in the same update.
+    overlap : float
+        Share of grown links that the same update had removed; 0 when nothing was grown.
     """
 
     edit: TopologyEdit
     kept: Int64Array
     grown: Int64Array
+    overlap: float
 
-    @property
-    def overlap(self) -> float:
-        """Share of grown links that the same update had removed; 0 when nothing was grown."""
-        if self.grown.size == 0:
-            return 0.0
-        return 1.0 - self.edit.fresh.size / self.grown.size
+    @classmethod
+    def of(cls, old: Topology, kept: Int64Array, grown: Int64Array, *, reborn: bool = False) -> LayerPlan:
+        """Return the plan that keeps some links and adds others.
+
+        With `reborn`, links that come back within the update start anew, as all grown ones; else they go on with what
+        they had.
+        """
+        edit = plan_edit(old, kept, grown)
+        overlap = 1.0 - edit.fresh.size / grown.size if grown.size else 0.0
+        if reborn and overlap:
+            source = edit.source.copy()
+            source[edit.new.find(grown)] = -1
+            edit = replace(edit, source=source)
+        return cls(edit, kept, grown, overlap)
 
 
 @dataclass(frozen=True)
@@ -139,8 +150,8 @@ def plan_model(
     Returns
     -------
     ModelPlan
-        As long as missing links exist, every layer ends with exactly the links that its density schedule says; under a
-        redistribution all layers together keep exactly their number of links.
+        Frozen layers keep their links. As long as missing links exist, every other layer ends with exactly the links
+        that its density schedule says; under a redistribution all layers together keep exactly their number of links.
 
     Raises
     ------
@@ -152,12 +163,15 @@ def plan_model(
         for views, seed in zip(chains, seeds, strict=True)
         for index, view in enumerate(views)
     ]
-    _require([layer.view for layer in layers], rule)
+    _require([layer.view for layer in layers if not layer.view.frozen], rule)
     kept, memory = _remove(layers, rule, step, rule.amount.start if memory is None else memory)
     first = 0
     for views, met in zip(chains, joints or [None] * len(chains), strict=True) if rule.percolate else ():
         part = slice(first, first + len(views))
-        kept[part] = percolate([view.topology for view in views], kept[part], met)
+        left = percolate([view.topology for view in views], kept[part], met)
+        kept[part] = [
+            _everything(view) if view.frozen else positions for view, positions in zip(views, left, strict=True)
+        ]
         first += len(views)
     n_grown = _regrowth(layers, kept, rule)
     plans = iter(
@@ -178,7 +192,7 @@ class _Layer:
 
 def _target(view: LayerView, rule: Rule, step: int) -> int:
     """Return the links a layer is to end with, before any redistribution."""
-    if rule.redistribution is not None:
+    if rule.redistribution is not None or view.frozen:
         return view.topology.n_links
     return rule.links_at(step, view.n_start, view.topology.n_possible)
 
@@ -267,13 +281,17 @@ def _regrowth(layers: Sequence[_Layer], kept: Sequence[Int64Array], rule: Rule) 
     lacking = [max(0, layer.target - positions.size) for layer, positions in zip(layers, kept, strict=True)]
     if rule.redistribution is None or rule.predictor is None:
         return lacking
+    open_ = [at for at, layer in enumerate(layers) if not layer.view.frozen]
     survivors = [
-        Surviving(layer.view.topology.n_possible, positions.size, layer.view.momentum)
-        for layer, positions in zip(layers, kept, strict=True)
+        Surviving(layers[at].view.topology.n_possible, kept[at].size, layers[at].view.momentum) for at in open_
     ]
-    weights = rule.redistribution.weights(survivors)
-    weights[[layer.view.frozen for layer in layers]] = 0.0
-    return share(weights, lacking, [layer.n_possible - layer.n_kept for layer in survivors])
+    grown = share(
+        rule.redistribution.weights(survivors),
+        [lacking[at] for at in open_],
+        [layer.n_possible - layer.n_kept for layer in survivors],
+    )
+    shares = dict(zip(open_, grown, strict=True))
+    return [shares.get(at, 0) for at in range(len(layers))]
 
 
 def _grow(view: LayerView, rule: Rule, kept: Int64Array, n: int, seed: int) -> LayerPlan:
@@ -281,4 +299,4 @@ def _grow(view: LayerView, rule: Rule, kept: Int64Array, n: int, seed: int) -> L
     if rule.predictor is not None and n:
         left = view.topology.subset(kept)
         grown = rule.grow.grow(rule.predictor, left, n, seed, signals=view.signals)
-    return LayerPlan(plan_edit(view.topology, kept, grown), kept, grown)
+    return LayerPlan.of(view.topology, kept, grown, reborn="signs" in rule.needs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sparsecore.errors import ConfigError, check_count, check_fraction
 from sparsecore.evolution.companion import Companion
@@ -12,10 +12,20 @@ from sparsecore.predictors import CH2L3n, Momentum, Predictor
 from sparsecore.removal import Amount, Fraction, Magnitude, Removal
 from sparsecore.schedules import Constant, Schedule
 from sparsecore.selection import Selection, Soft, Top
+from sparsecore.selection.subrank import require_scores_of_links
 
 __all__ = ["Rule"]
 
 FreshValues = Literal["zero", "swi", "history"]
+
+_KINDS: tuple[tuple[str, Any, str], ...] = (
+    ("removal", Removal, "sparsecore.removal.Magnitude()"),
+    ("prune", Removal, "sparsecore.removal.Magnitude()"),
+    ("keep", Selection, "sparsecore.selection.Top()"),
+    ("grow", Selection, "sparsecore.selection.Soft()"),
+    ("predictor", Predictor, "sparsecore.predictors.CH2L3n()"),
+    ("amount", Amount, "sparsecore.removal.Fraction()"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,9 @@ class Rule:
         Temperature of a soft `keep`, by step; its own temperature when missing.
     density : Schedule, optional
         Density of every layer by step; the links it starts with when missing.
+    density_start : float, optional
+        Density of the whole model that `density` starts from. A layer that starts with another one follows in
+        proportion; when missing, every layer has the density itself.
     prune : Removal, optional
         Importance used when the density falls; `removal` when missing.
     percolate : bool
@@ -45,7 +58,9 @@ class Rule:
     fresh : str
         Value of a new link: ``"zero"``, ``"swi"`` (drawn) or ``"history"`` (what it held when last removed).
     early_stop : float, optional
-        Freeze a layer once this share of its grown links was removed in the same update.
+        Freeze a layer once this share of its grown links was removed in the same update: its links stay.
+    stop_together : bool
+        Freeze no layer before all have come to `early_stop`, then all at once, as the published code of CHT has it.
     amount : Amount
         How many links go.
     redistribution : Redistribution, optional
@@ -63,23 +78,31 @@ class Rule:
     zeta: Schedule = field(default_factory=lambda: Constant(0.3))
     temperature: Schedule | None = None
     density: Schedule | None = None
+    density_start: float | None = None
     prune: Removal | None = None
     percolate: bool = True
     fresh: FreshValues = "zero"
     early_stop: float | None = None
+    stop_together: bool = False
     amount: Amount = field(default_factory=Fraction)
     redistribution: Redistribution | None = None
     companion: Companion | None = None
     fresh_momentum: bool = False
 
     def __post_init__(self) -> None:
-        """Check options that have a range."""
+        """Check options that have a range or a kind."""
+        self._require_parts()
         if self.fresh not in ("zero", "swi", "history"):
             raise ConfigError(f"Expected fresh to be 'zero', 'swi' or 'history'. Got {self.fresh!r}.")
         if self.temperature is not None and not isinstance(self.keep, Soft):
             raise ConfigError(f"Expected a Soft keep with a temperature schedule. Got {self.keep!r}.")
         if self.early_stop is not None:
             check_fraction("early_stop", self.early_stop, "the overlap of removed and grown links that freezes a layer")
+            if self.density is not None:
+                raise ConfigError(
+                    "Expected either a density schedule or an early stop. Got both. "
+                    "One removes links to the end, the other leaves them as they are."
+                )
         if self.redistribution is not None and self.density is not None:
             raise ConfigError(
                 "Expected either a density schedule or a redistribution. Got both. "
@@ -87,6 +110,29 @@ class Rule:
             )
         if self.fresh_momentum and not isinstance(self.predictor, Momentum):
             raise ConfigError(f"Expected the predictor Momentum with fresh_momentum. Got {self.predictor!r}.")
+
+    def _require_parts(self) -> None:
+        for name, kind, example in _KINDS:
+            part = getattr(self, name)
+            if not isinstance(part, kind) and not (part is None and name in ("predictor", "prune")):
+                raise ConfigError(f"Expected {name} to be a part such as {example}. Got {part!r}.")
+        if isinstance(self.grow, Top) and self.grow.subrank == "spcorr" and self.predictor is not None:
+            require_scores_of_links(self.predictor)
+
+    def require_ranges(self, every: int, steps: int | None) -> None:
+        """Raise if a schedule leaves its range at the first or the last update of a training.
+
+        Raises
+        ------
+        ConfigError
+            If ζ or the density is no fraction there, or the temperature is none of a soft selection.
+        """
+        last = every if steps is None else (steps - 1) // every * every
+        for step in {min(every, last), last} - {0}:
+            self.zeta_at(step)
+            self.keep_at(step)
+            if self.density is not None:
+                check_fraction("density", self.density(step), "the fraction of possible links")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -126,8 +172,9 @@ class Rule:
         check_count("steps", steps, "the number of training steps", low=1)
         if self.density is None:
             return check_fraction("start", start, "the density of the first links")
+        share = self._share(start)
         spans = [min(every, steps - done) for done in range(0, steps, every)]
-        heights = [start, *(self.density(done) for done in range(every, steps, every))]
+        heights = [start, *(min(share * self.density(done), 1.0) for done in range(every, steps, every))]
         return sum(span * height for span, height in zip(spans, heights, strict=True)) / steps
 
     def links_at(self, step: int, n_start: int, n_possible: int) -> int:
@@ -135,4 +182,10 @@ class Rule:
         if self.density is None:
             return n_start
         density = check_fraction("density", self.density(step), "the fraction of possible links")
+        if self.density_start is not None and abs(n_start - self.density_start * n_possible) > 1:  # beyond rounding
+            density *= self._share(n_start / n_possible)
         return max(1, min(round(density * n_possible), n_possible))
+
+    def _share(self, start: float) -> float:
+        """Return the density of a layer that started at `start` over that of the whole model."""
+        return start / self.density_start if self.density_start else 1.0

@@ -54,10 +54,14 @@ class Recorder:
         return torch.cat([heard[1] for heard in self._heard]), torch.cat([heard[2] for heard in self._heard])
 
     def signals(self, history: History | None = None) -> Signals:
-        """Return everything recorded, with the links retired so far if their `history` is given."""
-        retired: dict[str, Any] = {} if history is None else {
-            "retired_ids": history.ids, "retired_values": history.values,
-        }  # fmt: skip
+        """Return everything recorded, with the retired links that are missing now if their `history` is given.
+
+        What has come back since counts by the value it has, not by the one it once went with.
+        """
+        retired: dict[str, Any] = {}
+        if history is not None:
+            gone = self._layer.topology.find(history.ids) < 0
+            retired = {"retired_ids": history.ids[gone], "retired_values": history.values[gone]}
         heard_all = self.heard()
         if heard_all is None:
             return Signals(**retired)

@@ -116,6 +116,7 @@ def coalescent_angles(
         exact = reduction != "isomap" or giant.size <= max_landmarks
         plane = _isomap(weighted, max_landmarks, random) if reduction == "isomap" else _laplacian(weighted, random)
         angles = np.mod(np.arctan2(plane[:, 1], plane[:, 0]), 2 * np.pi)
+        angles[angles == 2 * np.pi] = 0.0  # the remainder of a tiny negative angle, rounded up
     if equidistant:
         order = np.argsort(angles, kind="stable")
         angles[order] = np.arange(order.size) * (2 * np.pi / order.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from sparsecore.kernels import Layer
 from sparsecore.nn.linear import SparseLinear
 from sparsecore.ops import sparse_chain
 
-__all__ = ["SparseSequential", "has_hooks", "run_fused", "runs_of", "sparse_layers"]
+__all__ = ["SparseSequential", "has_hooks", "run_fused", "runs_of", "sequences_within", "sparse_layers"]
 
 #: Modules that act on every neuron by itself, so that neurons keep their identity across them.
 ELEMENTWISE = (
@@ -115,11 +115,39 @@ def sparse_layers(model: nn.Module) -> dict[str, SparseLinear]:
     return {name: module for name, module in model.named_modules() if isinstance(module, SparseLinear)}
 
 
+def _flattened(sequence: nn.Sequential) -> Iterator[nn.Module]:
+    """Yield the modules of a sequence, those of plain sequences inside it one by one."""
+    for module in sequence:
+        if _is_plain(module):
+            yield from _flattened(module)
+        else:
+            yield module
+
+
+def sequences_within(sequence: nn.Sequential) -> Iterator[nn.Sequential]:
+    """Yield the plain sequences that `runs_of` writes out."""
+    for module in sequence:
+        if _is_plain(module):
+            yield module
+            yield from sequences_within(module)
+
+
+def _is_plain(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Tell whether a module applies its parts in turn and nothing else, and does not state its chains itself."""
+    forwards = nn.Sequential.forward, SparseSequential.forward
+    return (
+        isinstance(module, nn.Sequential) and type(module).forward in forwards and not hasattr(module, "sparse_chains")
+    )
+
+
 def runs_of(sequence: nn.Sequential) -> list[list[SparseLinear]]:
-    """Return the sparse layers of a sequence that follow one another, elementwise modules between them."""
+    """Return the sparse layers of a sequence that follow one another, elementwise modules between them.
+
+    Plain sequences inside it count as written out.
+    """
     runs: list[list[SparseLinear]] = []
     run: list[SparseLinear] = []
-    for module in sequence:
+    for module in _flattened(sequence):
         if isinstance(module, SparseLinear):
             if run and run[-1].out_features != module.in_features:
                 runs.append(run)

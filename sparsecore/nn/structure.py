@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from sparsecore.nn.blocks import Block, Meeting, known_block
-from sparsecore.nn.chain import runs_of, sparse_layers
+from sparsecore.nn.chain import runs_of, sequences_within, sparse_layers
 from sparsecore.nn.joint import Circuit, End, Joint
 from sparsecore.nn.linear import SparseLinear
 
@@ -58,7 +58,7 @@ def find_structure(model: nn.Module) -> Structure:
     reasons: dict[int, str] = {}
     stated: set[int] = set()
     for module in model.modules():
-        if id(module) in stated:
+        if id(module) in stated:  # its parent has said all
             continue
         if callable(getattr(module, "sparse_chains", None)):
             chains: Sequence[Sequence[SparseLinear]] = module.sparse_chains()  # type: ignore[operator]
@@ -66,7 +66,9 @@ def find_structure(model: nn.Module) -> Structure:
             understood |= {id(layer) for layer in sparse_layers(module).values()}
         elif isinstance(module, nn.Sequential):
             chains = runs_of(module)
-            understood |= {id(layer) for chain in chains for layer in chain}
+            stated |= set(map(id, sequences_within(module)))
+            # Of a layer by itself nobody knows what follows it outside.
+            understood |= {id(layer) for chain in chains if len(chain) > 1 or module is model for layer in chain}
         else:
             block = known_block(module)
             pieces += _pieces(block)

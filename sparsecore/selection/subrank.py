@@ -29,6 +29,22 @@ class ScoresExisting(Protocol):
         ...
 
 
+def require_scores_of_links(predictor: Predictor) -> ScoresExisting:
+    """Return `predictor` if it scores stored links.
+
+    Raises
+    ------
+    ConfigError
+        If it does not.
+    """
+    if not isinstance(predictor, ScoresExisting):
+        raise ConfigError(
+            f"Expected a predictor that scores stored links, for paths weighted by them. Got {predictor!r}. "
+            "Use one that counts paths, as ch3_l3p, or break ties by id."
+        )
+    return predictor
+
+
 def to_forty_bits(values: Float64Array) -> Float64Array:
     """Return `values` to 40 significant bits: sums of the same numbers in another order tie, as they do on paper."""
     bits = values.view(np.int64)
@@ -61,14 +77,10 @@ class ShortestPathCorrelation:
     """
 
     def __init__(self, topology: Topology, predictor: Predictor) -> None:
-        if not isinstance(predictor, ScoresExisting):
-            raise ConfigError(
-                f"Expected a predictor that scores stored links, for paths weighted by them. Got {predictor!r}. "
-                "Use one that counts paths, as ch3_l3p, or break ties by id."
-            )
+        scores = require_scores_of_links(predictor)
         n_out, n_in = topology.shape
         self._n_out, self._n = n_out, n_out + n_in
-        lengths = 1.0 / (1.0 + predictor.score_existing(topology))
+        lengths = 1.0 / (1.0 + scores.score_existing(topology))
         ends = topology.rows.astype(np.int64), topology.cols.astype(np.int64) + n_out
         self._graph = csr_array((lengths, ends), shape=(self._n, self._n))
 

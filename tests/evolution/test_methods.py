@@ -174,13 +174,14 @@ def test_a_part_takes_the_place_of_the_method_s_own(name):
     model, optimizer = sgd()
     parts = {
         "removal": Snip(), "keep": Soft(2.0), "predictor": CH3L3n(), "grow": Soft(3.0), "percolate": True,
-        "fresh": "swi", "early_stop": 0.5, "amount": Fraction(), "companion": None, "prune": Snip(),
+        "fresh": "swi", "amount": Fraction(), "companion": None, "prune": Snip(), "stop_together": False,
         "redistribution": None, "fresh_momentum": False, "temperature": 2.0, "density_schedule": Constant(0.2),
     }  # fmt: skip
-    assert set(parts) == set(Parts.__annotations__)
+    stop = {"early_stop": 0.5, "density_schedule": None, "stop_together": True}
+    assert set(parts) | set(stop) | {"chains"} == set(Parts.__annotations__)
+    assert sc.methods.get(name, model=model, optimizer=optimizer, every=5, **stop).rule.early_stop == 0.5
     rule = sc.methods.get(name, model=model, optimizer=optimizer, every=5, steps=50, **parts).rule
-    parts["density"] = parts.pop("density_schedule")
-    parts["temperature"] = Constant(2.0)
+    parts |= {"density": parts.pop("density_schedule"), "density_start": None, "temperature": Constant(2.0)}
     assert {field: getattr(rule, field) for field in parts} == parts
     with pytest.raises(ConfigError, match=r"options of a method .* predictor.* Got 'predicter'"):
         sc.methods.get(name, model=model, optimizer=optimizer, every=5, predicter=None)
@@ -465,13 +466,14 @@ def test_methods_that_read_momentum_refuse_an_optimizer_without_and_change_nothi
         sc.Evolution(model, optimizer, rule, every=1).update()
 
 
-def test_gmp_holds_the_links_that_pruning_a_dense_weight_would_hold():
+@pytest.mark.parametrize("steps", [40, 300])
+def test_gmp_holds_the_links_that_pruning_a_dense_weight_would_hold(steps):
     model, optimizer = sgd(density=0.6, momentum=0.0, lr=0.4)
-    evolution = sc.GMP(model, optimizer, every=3, steps=40, density=0.2)
+    evolution = sc.GMP(model, optimizer, every=3, steps=steps, density=0.2)
     layers = list(sc.sparse_layers(model).values())
     dense = [np.zeros(layer.topology.n_possible) for layer in layers]
     returned = 0
-    for step in range(30):
+    for step in range(steps - 10):
         x, y = batch(step)
         nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
@@ -489,6 +491,131 @@ def test_gmp_holds_the_links_that_pruning_a_dense_weight_would_hold():
     assert returned > 10
     gone = sc.GMP(model, optimizer, every=3, steps=40, density=0.1, returns=False).rule
     assert gone.predictor is None
+
+
+@pytest.mark.parametrize("density", [0.5, 0.9])
+def test_a_link_of_deepr_that_comes_back_starts_anew(density):
+    model, optimizer = sgd(density=density)
+    evolution = sc.DeepR(model, optimizer, every=1000, l1=0.0)
+    layer = next(iter(sc.sparse_layers(model).values()))
+    layer.values.data.neg_()  # all leave their sign
+    evolution.update()
+    assert layer.values.count_nonzero() == 0
+    before = layer.topology.link_ids
+    evolution.update()
+    assert np.array_equal(layer.topology.link_ids, before)
+
+
+@pytest.mark.parametrize("name", ["mest", "gmp", "granet", "chtss"])
+def test_layers_of_different_densities_change_in_proportion(name):
+    layers = [sc.SparseLinear(50, 50, density=density, seed=0) for density in (0.1, 0.2, 0.6)]
+    model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    options = {} if name == "mest" else {"density": 0.1}
+    evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=2, steps=20, **options)
+    shares = []
+    for step in range(19):
+        model(torch.randn(8, 50, generator=torch.Generator().manual_seed(step))).square().mean().backward()
+        optimizer.step()
+        if evolution.step():
+            shares.append(
+                [layer.topology.density / first for layer, first in zip(layers, (0.1, 0.2, 0.6), strict=True)]
+            )
+        optimizer.zero_grad()
+    assert all(max(row) - min(row) < 0.02 for row in shares)
+    assert shares[-1] == pytest.approx([1.0 if name == "mest" else 1 / 3] * 3, abs=0.01)
+
+
+def test_parts_can_be_given_by_name():
+    model, optimizer = sgd()
+    parts = {
+        "removal": "relative_importance",
+        "keep": "soft:temperature=2",
+        "predictor": "ch3_l3n",
+        "amount": "fraction",
+    }
+    rule = sc.CHTs(model, optimizer, every=5, steps=50, **parts).rule
+    assert (rule.removal, rule.keep_at(49), rule.predictor) == (sc.removal.RelativeImportance(), Soft(2.0), CH3L3n())
+    with pytest.raises(UnknownNameError, match="Did you mean 'ch3_l3p'"):
+        sc.CHTs(model, optimizer, every=5, predictor="ch3_l3")
+    with pytest.raises(ConfigError, match="Expected predictor to be a part such as"):
+        sc.CHTs(model, optimizer, every=5, predictor=3)
+    with pytest.raises(ConfigError, match="scores stored links"):
+        sc.CHTs(model, optimizer, every=5, predictor="random", grow="top:subrank=spcorr")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("set", {"zeta": 1.3}, "zeta"),
+        ("gmp", {"density": -0.3, "steps": 40}, "density"),
+        ("chtss", {"density": 1.3, "steps": 40}, "density"),
+        ("chts", {"temperature": -1.0}, "temperature"),
+        ("chtss", {"early_stop": 0.9}, "density schedule or an early stop"),
+        ("mest", {"elastic": True}, "steps above 10"),
+        ("mest", {"elastic": True, "steps": 10}, "steps above 10"),
+    ],
+)
+def test_what_would_fail_at_an_update_is_refused_at_once(name, options, message):
+    model, optimizer = sgd()
+    with pytest.raises(ConfigError, match=message):
+        sc.methods.get(name, model=model, optimizer=optimizer, every=5, **options)
+
+
+def test_stated_chains_are_those_of_the_model():
+    model, optimizer = sgd()
+    first, second = sc.sparse_layers(model).values()
+    evolution = sc.CHTs(model, optimizer, every=5, chains=[[second]])
+    assert [layer.n_links for layer in evolution.report().layers] == [second.topology.n_links, first.topology.n_links]
+    other = next(iter(sc.sparse_layers(sgd()[0]).values()))
+    for chains, message in (([[other]], "Got 1 that it does not hold"), ([[first, second], [first]], "more often")):
+        with pytest.raises(ConfigError, match=message):
+            sc.CHTs(model, optimizer, every=5, chains=chains)
+
+
+@pytest.mark.parametrize("name", EVOLVING)
+def test_a_layer_that_is_not_trained_keeps_its_links_and_values(name):
+    model, _ = sgd(density=0.5)
+    first, second = sc.sparse_layers(model).values()
+    first.requires_grad_(False)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+    evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=2, steps=40)
+    held, values, other = first.topology, first.values.detach().clone(), second.topology
+    train(model, optimizer, evolution, 12)
+    assert first.topology == held
+    assert torch.equal(first.values, values)
+    assert second.topology != other
+    copy.deepcopy(optimizer).load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_settled_layers_stop_each_by_itself_or_together(together):
+    model, optimizer = sgd(density=0.3)
+    first, second = sc.sparse_layers(model).values()
+    evolution = sc.CHT(model, optimizer, every=2, early_stop=0.9, stop_together=together)
+    evolution._states[0].settled = True
+    evolution._stop_early(evolution.rule)
+    held = first.topology
+    train(model, optimizer, evolution, 4)
+    assert (first.topology == held) is not together
+    evolution._states[1].settled = True
+    evolution._stop_early(evolution.rule)
+    held = [first.topology, second.topology]
+    train(model, optimizer, evolution, 4)
+    assert [first.topology, second.topology] == held
+    assert all(layer["settled"] and layer["frozen"] for layer in evolution.state_dict()["layers"].values())
+
+
+@pytest.mark.parametrize("name", ["top_kast", "deepr"])
+def test_a_copy_of_model_optimizer_and_evolution_goes_on_alike(name):
+    model, optimizer = sgd(density=0.3)
+    whole = model, optimizer, sc.methods.get(name, model=model, optimizer=optimizer, every=2, steps=40)
+    train(*whole, 3)
+    twin = copy.deepcopy(whole)
+    train(*whole, 5, 3)
+    train(*twin, 5, 3)
+    assert links_of(twin[0]) == links_of(whole[0])
+    assert all(torch.equal(a, b) for a, b in zip(twin[0].parameters(), whole[0].parameters(), strict=True))
 
 
 NEVER_DENSE = """

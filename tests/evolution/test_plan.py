@@ -95,6 +95,13 @@ def test_a_frozen_layer_keeps_its_links():
     assert plan.edit.is_identity
 
 
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_a_frozen_layer_keeps_its_links_where_neighbours_percolate(frozen):
+    views = [view(random_topology(20, 20, 0.06, seed), frozen=seed == frozen, seed=seed) for seed in range(3)]
+    plans = plan_chain(views, Rule(zeta=Constant(0.5)), 1, 0)
+    assert [plan.edit.is_identity for plan in plans] == [seed == frozen for seed in range(3)]
+
+
 def test_a_missing_gradient_is_named():
     with pytest.raises(SignalError, match="gradient of the links of 'fc1'.*before zero_grad"):
         plan_chain([view(random_topology(4, 4, 0.5), name="fc1")], Rule(removal=Snip()), 1, 0)

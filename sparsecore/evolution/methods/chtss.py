@@ -48,7 +48,8 @@ def CHTss(
     steps : int, optional
         Length of the training; no update at or after it. Also the length of the temperature ramp, as for `CHTs`.
     density : float
-        Density at the end; the model's own is the start. It is reached after half of `steps`.
+        Density at the end; the model's own is the start, in proportion
+        in every layer. It is reached after half of `steps`.
     zeta : float or Schedule, optional
         Fraction of links replaced per update; that of `preset` when missing.
     preset : str
@@ -68,6 +69,7 @@ def CHTss(
         zeta=as_schedule(settings.zeta if zeta is None else zeta),
         temperature=settings.ramp(steps) if steps else Constant(1.0),
         density=Sigmoid(start, density, max(1, steps // 2)) if steps else Constant(density),
+        density_start=start,
         prune=RelativeImportance(),
     )
     return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

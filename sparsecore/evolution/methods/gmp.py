@@ -47,7 +47,8 @@ def GMP(
     steps : int, optional
         Length of the training; no update at or after it.
     density : float
-        Density at the end; the model's own is the start. It is reached after three quarters of `steps`.
+        Density at the end; the model's own is the start, in proportion
+        in every layer. It is reached after three quarters of `steps`.
     returns : bool
         Let a pruned weight come back, with the value it had, once it is larger than a weight that is left: as if the
         dense weight were kept, from a list of the links ever pruned. Off, what is pruned is gone.
@@ -63,6 +64,7 @@ def GMP(
         predictor=Retired() if returns else None,
         grow=Top(),
         density=Cubic(start, density, max(1, 3 * steps // 4)) if steps else Constant(density),
+        density_start=start,
         percolate=False,
         fresh="history",
         amount=Outranked() if returns else Fraction(),

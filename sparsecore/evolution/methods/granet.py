@@ -47,7 +47,8 @@ def GraNet(
     steps : int, optional
         Length of the training; no update at or after it.
     density : float
-        Density at the end; the model's own is the start. It is reached after three quarters of `steps`.
+        Density at the end; the model's own is the start, in proportion
+        in every layer. It is reached after three quarters of `steps`.
     zeta : float or Schedule
         Fraction of links replaced per update; a number falls to 0 by cosine until `steps`.
     seed : int
@@ -65,6 +66,7 @@ def GraNet(
         grow=Top(),
         zeta=zeta,
         density=Cubic(start, density, max(1, 3 * steps // 4)) if steps else Constant(density),
+        density_start=start,
         percolate=False,
     )
     return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

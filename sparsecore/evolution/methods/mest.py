@@ -7,6 +7,7 @@ from typing import Unpack
 import torch
 from torch import nn
 
+from sparsecore.errors import ConfigError
 from sparsecore.evolution.evolution import Evolution
 from sparsecore.evolution.methods.density import density_of
 from sparsecore.evolution.methods.parts import Parts, as_schedule, evolve, preset_of
@@ -33,7 +34,7 @@ def MEST(
     steps: int | None = None,
     zeta: float | Schedule | None = None,
     preset: str = "mlp",
-    elastic: bool = True,
+    elastic: bool | None = None,
     seed: int = 0,
     **parts: Unpack[Parts],
 ) -> Evolution:
@@ -51,22 +52,29 @@ def MEST(
         Fraction of links replaced per update; that of `preset` when missing.
     preset : str
         Task whose published settings are used: ``"mlp"``, ``"translation"`` or ``"llama"``.
-    elastic : bool
-        Hold more links than the model starts with until late in training (EM&S); needs `steps`.
+    elastic : bool, optional
+        Hold more links than the model starts with until late in training (EM&S), in proportion in every layer; needs
+        `steps` for three updates or more. Where they are there when missing.
     seed : int
         Seed of all updates.
     **parts
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
     settings = preset_of(preset)
-    density = density_of(model)
+    density, fits = density_of(model), steps is not None and steps > 2 * every
+    if elastic and not fits:
+        raise ConfigError(
+            f"Expected steps above {2 * every}, two updates, with elastic=True. Got {steps}. "
+            "Give the length of the training, or leave elastic out."
+        )
     rule = Rule(
         removal=Mest(),
         keep=Top(),
         predictor=Random(),
         grow=Soft(),
         zeta=as_schedule(settings.zeta if zeta is None else zeta),
-        density=Steps.em_s(density, steps, every) if elastic and steps and steps > 2 * every else None,
+        density=Steps.em_s(density, steps, every) if steps is not None and fits and elastic is not False else None,
+        density_start=density,
         percolate=False,
     )
     return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

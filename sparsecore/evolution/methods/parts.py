@@ -3,43 +3,63 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import torch
 from torch import nn
 
+from sparsecore import predictors, removal, selection
 from sparsecore.errors import ConfigError, UnknownNameError
 from sparsecore.evolution.companion import Companion
 from sparsecore.evolution.evolution import Evolution
 from sparsecore.evolution.redistribution import Redistribution
 from sparsecore.evolution.rule import FreshValues, Rule
+from sparsecore.nn import SparseLinear
 from sparsecore.predictors import Predictor
+from sparsecore.registry import Registry
 from sparsecore.removal import Amount, Removal
 from sparsecore.schedules import Constant, Linear, Odds, Schedule
-from sparsecore.selection import Selection, Soft
+from sparsecore.selection import Selection
 
 __all__ = ["PRESETS", "Parts", "Preset", "as_schedule", "evolve", "preset_of"]
 
 
 class Parts(TypedDict, total=False):
-    """Parts of a `Rule` that every evolving method accepts by keyword in place of its own."""
+    """What every evolving method accepts by keyword: parts of a `Rule` in place of its own, and chains of layers.
 
-    removal: Removal
-    keep: Selection
-    predictor: Predictor | None
-    grow: Selection
+    A removal, selection, predictor or amount may be given by its name, with options or without:
+    ``"relative_importance"``, ``"soft:temperature=2"``. A selection takes the place of the method's own with its
+    temperature. A `density_schedule` is that of every layer, and takes the place of an early stop.
+    """
+
+    removal: Removal | str
+    keep: Selection | str
+    predictor: Predictor | str | None
+    grow: Selection | str
     temperature: float | Schedule | None
     density_schedule: Schedule | None
-    prune: Removal | None
+    prune: Removal | str | None
     percolate: bool
     fresh: FreshValues
     early_stop: float | None
-    amount: Amount
+    stop_together: bool
+    amount: Amount | str
     redistribution: Redistribution | None
     companion: Companion | None
     fresh_momentum: bool
+    chains: Sequence[Sequence[SparseLinear]] | None
+
+
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "removal": removal.registry,
+    "prune": removal.registry,
+    "keep": selection.registry,
+    "grow": selection.registry,
+    "predictor": predictors.registry,
+    "amount": removal.amounts,
+}
 
 
 @dataclass(frozen=True)
@@ -100,10 +120,16 @@ def evolve(
         if name not in Parts.__annotations__:
             have = ", ".join(sorted(Parts.__annotations__))
             raise ConfigError(f"Expected options of a method among its own and: {have}. Got {name!r}.")
+    chains = chosen.pop("chains", None)
+    for name, registry in _REGISTRIES.items():
+        if isinstance(chosen.get(name), str):
+            chosen[name] = registry.build(chosen[name])
     if "density_schedule" in chosen:
-        chosen["density"] = chosen.pop("density_schedule")
+        chosen |= {"density": chosen.pop("density_schedule"), "density_start": None}
+        chosen.setdefault("early_stop", None if chosen["density"] is not None else rule.early_stop)
     if chosen.get("temperature") is not None:
         chosen["temperature"] = as_schedule(chosen["temperature"])
-    elif not isinstance(chosen.get("keep", rule.keep), Soft):
+    elif "keep" in chosen:
         chosen["temperature"] = None
-    return Evolution(model, optimizer, dataclasses.replace(rule, **chosen), every=every, steps=steps, seed=seed)
+    changed = dataclasses.replace(rule, **chosen)
+    return Evolution(model, optimizer, changed, every=every, steps=steps, seed=seed, chains=chains)

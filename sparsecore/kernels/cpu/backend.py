@@ -162,7 +162,7 @@ def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
 
 
 def _as_rows(plan: Plan, tile: torch.Tensor) -> torch.Tensor:
-    """Return the one tile of a whole plan as (B, features): the same memory, but no view, as it may be changed in place."""
+    """Return the one tile of a whole plan as (B, features): its memory, but no view, so that users may change it."""
     rows = torch.empty(0, dtype=plan.dtype)
     return rows.set_(tile.untyped_storage(), tile.storage_offset(), (plan.batch, tile.shape[1]), (1, plan.batch))
 
