@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sparsecore.errors import ConfigError
+from sparsecore.errors import ConfigError, check_count
 from sparsecore.nn import SparseLinear, SparseSequential
 from sparsecore.nn.chain import has_hooks, run_fused
 from sparsecore.nn.linear import TopologySource
@@ -29,8 +29,8 @@ class MLP(nn.Module):
         Size of the output.
     density : float
         Fraction of links of every hidden layer in (0, 1]; 1 builds ordinary dense layers.
-    topology : callable, optional
-        Generator of the initial links; uniformly random when missing.
+    topology : callable or str, optional
+        Generator of the initial links, or its name with options; uniformly random when missing.
     init : str
         Scheme of the link values, see `SparseLinear`.
     seed : int, optional
@@ -50,15 +50,14 @@ class MLP(nn.Module):
         n_classes: int,
         *,
         density: float,
-        topology: TopologySource | None = None,
+        topology: TopologySource | str | None = None,
         init: str = "swi",
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        if not hidden:
-            raise ConfigError("Expected at least one hidden layer. Got none. hidden lists their sizes.")
-        if seed is None:
-            seed = int(torch.randint(2**62, ()))
+        if not isinstance(hidden, Sequence) or not hidden:
+            raise ConfigError(f"Expected at least one hidden layer, as (1568, 1568). Got {hidden!r}.")
+        seed = int(torch.randint(2**62, ())) if seed is None else check_count("seed", seed, "the seed of all values")
         sizes = [in_features, *hidden]
         seeds = np.random.SeedSequence(seed).generate_state(len(sizes), np.uint64) >> np.uint64(2)
         modules: list[nn.Module] = []

@@ -7,6 +7,7 @@ from typing import Any
 
 from sparsecore.errors import ConfigError
 from sparsecore.evolution import Evolution
+from sparsecore.evolution.methods import methods
 from sparsecore.integrations.numbers import numbers_of
 
 try:
@@ -25,8 +26,8 @@ class EvolutionCallback(Callback):
 
     Parameters
     ----------
-    method : callable
-        Builds the evolution: ``method(model, optimizer, **options)``, e.g. `sparsecore.CHTs`.
+    method : callable or str
+        Builds the evolution: ``method(model, optimizer, **options)``, e.g. `sparsecore.CHTs`; or its name, ``"chts"``.
     **options
         For the method.
 
@@ -41,9 +42,10 @@ class EvolutionCallback(Callback):
         When training begins with a number of optimizers other than one, or without a sparse layer.
     """
 
-    def __init__(self, method: Callable[..., Evolution], **options: Any) -> None:
+    def __init__(self, method: Callable[..., Evolution] | str, **options: Any) -> None:
         self.evolution: Evolution | None = None
-        self._method, self._options = method, options
+        self._method = methods.entry(method).factory if isinstance(method, str) else method
+        self._options = options
         self._saved: dict[str, Any] | None = None
         self._steps = 0
 

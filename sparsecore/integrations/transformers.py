@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from sparsecore.distributed import DataParallel, share
 from sparsecore.errors import CheckpointError, ConfigError
 from sparsecore.evolution import Evolution
+from sparsecore.evolution.methods import methods
 from sparsecore.integrations.numbers import numbers_of
 from sparsecore.io import load, save
 
@@ -44,8 +45,8 @@ class EvolutionCallback(TrainerCallback):
 
     Parameters
     ----------
-    method : callable
-        Builds the evolution: ``method(model, optimizer, **options)``, e.g. `sparsecore.CHTs`.
+    method : callable or str
+        Builds the evolution: ``method(model, optimizer, **options)``, e.g. `sparsecore.CHTs`; or its name, ``"chts"``.
     checkpoint : path, optional
         Where a resumed run was saved, if not under the Trainer's ``output_dir``.
     **options
@@ -71,10 +72,15 @@ class EvolutionCallback(TrainerCallback):
     """
 
     def __init__(
-        self, method: Callable[..., Evolution], *, checkpoint: str | os.PathLike[str] | None = None, **options: Any
+        self,
+        method: Callable[..., Evolution] | str,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        **options: Any,
     ) -> None:
         self.evolution: Evolution | None = None
-        self._method, self._options = method, options
+        self._method = methods.entry(method).factory if isinstance(method, str) else method
+        self._options = options
         self._resumed = None if checkpoint is None else Path(checkpoint)
         self._writer: SummaryWriter | None = None
 

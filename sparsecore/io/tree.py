@@ -123,7 +123,7 @@ def _store(tensor: torch.Tensor, place: str, tensors: dict[str, torch.Tensor]) -
     if tensor.layout != torch.strided:
         raise CheckpointError(f"Expected a strided tensor at {place.lstrip('.')!r}. Got {tensor.layout}.")
     name = place.lstrip(".") or "value"
-    while name in tensors:  # {"a.b": x, "a": {"b": y}} would meet here
+    while name in tensors or name == "__metadata__":  # {"a.b": x, "a": {"b": y}} would meet; one name is the format's
         name += "'"
     # A clone, because two names for one memory (tied weights) cannot be stored by safetensors.
     whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()

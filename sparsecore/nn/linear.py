@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sparsecore.errors import ConfigError, ShapeError, check_count, check_fraction
-from sparsecore.generators import ER
+from sparsecore.generators import ER, registry
 from sparsecore.nn.init import draw_values
 from sparsecore.ops import sparse_linear
 from sparsecore.storage import Topology
@@ -34,8 +34,9 @@ class SparseLinear(nn.Module):
         Whether a dense bias, (n_out,), is added.
     density : float, optional
         Fraction of possible links in (0, 1]. Needed unless `topology` is a `Topology`.
-    topology : Topology or callable, optional
-        The links themselves, or a generator that draws them. Uniformly random (Erdős-Rényi) when missing.
+    topology : Topology, callable or str, optional
+        The links themselves, a generator that draws them, or its name with options, as ``"bsw:beta=0.25"``. Uniformly
+        random (Erdős-Rényi) when missing.
     init : str
         ``"swi"`` (variance from density) or ``"kaiming"`` (variance from the links of each output), or
         ``"kaiming_dense"`` (variance of the layer without missing links).
@@ -76,7 +77,7 @@ class SparseLinear(nn.Module):
         bias: bool = True,
         *,
         density: float | None = None,
-        topology: Topology | TopologySource | None = None,
+        topology: Topology | TopologySource | str | None = None,
         init: str = "swi",
         relu: bool = False,
         seed: int | None = None,
@@ -177,7 +178,7 @@ class SparseLinear(nn.Module):
 
 
 def _links(
-    shape: tuple[int, int], density: float | None, source: Topology | TopologySource | None, seed: int
+    shape: tuple[int, int], density: float | None, source: Topology | TopologySource | str | None, seed: int
 ) -> Topology:
     if isinstance(source, Topology):
         if source.shape != shape:
@@ -191,5 +192,9 @@ def _links(
         raise ConfigError(
             f"Expected a density that gives at least one link. Got {density} of {shape[0] * shape[1]} possible links."
         )
+    if isinstance(source, str):
+        source = registry.build(source)
     source = ER() if source is None else source
+    if isinstance(source, type) or not callable(source):
+        raise ConfigError(f"Expected a generator, such as sparsecore.generators.BSW(beta=0.25). Got {source!r}.")
     return source(shape, n_links, seed)

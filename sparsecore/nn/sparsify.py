@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sparsecore.errors import ConfigError, check_fraction
+from sparsecore.errors import ConfigError, check_count, check_fraction
 from sparsecore.generators import allocate
 from sparsecore.nn.linear import SparseLinear, TopologySource
 from sparsecore.nn.materialize import materialize, require_initializers
@@ -21,7 +21,7 @@ def sparsify(
     model: nn.Module,
     *,
     density: float | Mapping[str, float],
-    topology: TopologySource | None = None,
+    topology: TopologySource | str | None = None,
     allocation: str = "uniform",
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
@@ -29,9 +29,9 @@ def sparsify(
 ) -> nn.Module:
     """Replace linear layers of `model` by sparse ones, in place, and return it.
 
-    Values are drawn anew (SWI); biases are kept. The dense weights are released layer by layer. A model on the meta
-    device gets its links on the CPU without a dense weight ever being built; what stays dense is built and initialised
-    by the model's own means.
+    Values are drawn anew (SWI); biases are kept, and what was frozen stays so. The dense weights are released once all
+    links exist. A model on the meta device gets its links on the CPU without a dense weight ever being built; what stays
+    dense is built and initialised by the model's own means.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def sparsify(
     density : float or mapping of str to float
         Fraction of links in (0, 1]: of all replaced layers together, or of the layers that a glob pattern matches,
         e.g. ``{"*attn*": 0.2, "*mlp*": 0.05}``. The first pattern that matches counts.
-    topology : callable, optional
-        Generator of the initial links; uniformly random when missing.
+    topology : callable or str, optional
+        Generator of the initial links, or its name with options, as ``"bsw:beta=0.25"``; uniformly random when missing.
     allocation : str
         How one density is shared between the layers, see `sparsecore.generators.allocate`.
     include : sequence of str, optional
@@ -57,8 +57,8 @@ def sparsify(
     ------
     ConfigError
         If a density is not in (0, 1] or gives a layer no link, a pattern matches nothing or names a layer that is not
-        linear, the model is sparse already, a layer is used twice, or two layers share one weight tensor. The model is
-        as it was then.
+        linear, the model is sparse already, a layer is used twice, has hooks or a weight computed from others, or two
+        layers share one weight tensor. The model is as it was then, also where a generator refuses a layer.
 
     Examples
     --------
@@ -75,12 +75,15 @@ def sparsify(
     is_meta = any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
     if is_meta:
         require_initializers(model, set(map(id, targets.values())))
-    if seed is None:
-        seed = int(torch.randint(2**62, ()))
+    seed = int(torch.randint(2**62, ())) if seed is None else check_count("seed", seed, "the seed of links and values")
     seeds = np.random.SeedSequence(seed).generate_state(len(targets), np.uint64) >> np.uint64(2)
-    for (name, linear), share, layer_seed in zip(targets.items(), densities, seeds, strict=True):
+    twins = [
+        _sparse_twin(linear, share, topology, int(layer_seed))
+        for linear, share, layer_seed in zip(targets.values(), densities, seeds, strict=True)
+    ]
+    for name, twin in zip(targets, twins, strict=True):
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, _sparse_twin(linear, share, topology, int(layer_seed)))
+        setattr(model.get_submodule(parent), child, twin)
     if is_meta:
         materialize(model)
     return model
@@ -120,7 +123,7 @@ def _pattern(name: str, density: Mapping[str, float]) -> str:
     return pattern
 
 
-def _sparse_twin(linear: nn.Linear, density: float, topology: TopologySource | None, seed: int) -> SparseLinear:
+def _sparse_twin(linear: nn.Linear, density: float, topology: TopologySource | str | None, seed: int) -> SparseLinear:
     device = None if linear.weight.is_meta else linear.weight.device
     with torch.device("cpu" if device is None else device):  # a default device of the caller may be "meta"
         twin = SparseLinear(
@@ -133,6 +136,9 @@ def _sparse_twin(linear: nn.Linear, density: float, topology: TopologySource | N
             device=device,
             dtype=linear.weight.dtype,
         )
-    if twin.bias is not None and not linear.bias.is_meta:
-        twin.bias.data.copy_(linear.bias.data)
+    twin.values.requires_grad_(linear.weight.requires_grad)
+    if twin.bias is not None:
+        twin.bias.requires_grad_(linear.bias.requires_grad)
+        if not linear.bias.is_meta:
+            twin.bias.data.copy_(linear.bias.data)
     return twin.train(linear.training)

@@ -77,10 +77,10 @@ def find_structure(model: nn.Module) -> Structure:
         pieces += [_piece(Circuit.chain(chain)) for chain in chains]
     circuits = [_circuit(*piece) for piece in _merged(pieces)]
     seen = {id(layer) for circuit in circuits for layer in circuit.layers}
+    understood |= {id(layer) for circuit in circuits if circuit.joints for layer in circuit.layers}
     layers = sparse_layers(model)
     circuits += [Circuit.chain([layer]) for layer in layers.values() if id(layer) not in seen]
-    known = understood | seen
-    missing = {name: layer for name, layer in layers.items() if id(layer) in reasons or id(layer) not in known}
+    missing = {name: layer for name, layer in layers.items() if id(layer) in reasons or id(layer) not in understood}
     why = "no known structure" if len(layers) > 1 else ""
     unknown = {name: reasons.get(id(layer), why) for name, layer in missing.items()}
     return Structure(circuits, {name: reason for name, reason in unknown.items() if reason})

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from sparsecore.errors import ConfigError
+from sparsecore.nn.chain import has_hooks
 from sparsecore.nn.linear import SparseLinear
 
 __all__ = ["find_targets", "first_match"]
@@ -31,7 +32,7 @@ def find_targets(
     ------
     ConfigError
         If patterns are one text, a pattern matches nothing or no linear layer, nothing is left, the model is sparse
-        already, a layer is used twice, or a weight is shared.
+        already, a layer is used twice or has hooks, or a weight is shared or computed from other tensors.
     """
     for option, patterns in (("include", include), ("exclude", exclude)):
         if isinstance(patterns, str):  # its letters would be patterns
@@ -58,6 +59,7 @@ def find_targets(
             "Name layers with include=[...]; by default the output head stays dense. Only nn.Linear has links."
         )
     _refuse_reused(modules, chosen)
+    _refuse_computed(chosen)
     _refuse_tied(model, chosen)
     return chosen
 
@@ -111,6 +113,21 @@ def _refuse_reused(modules: Mapping[str, nn.Module], chosen: Mapping[str, nn.Lin
             raise ConfigError(
                 f"Expected layers that are used once. Got one layer under the names {', '.join(names)}. "
                 f"Give each place its own layer, or leave {name!r} out with exclude=[...]."
+            )
+
+
+def _refuse_computed(chosen: Mapping[str, nn.Linear]) -> None:
+    for name, module in chosen.items():
+        if "weight" not in module._parameters:
+            raise ConfigError(
+                f"Expected layers with weights of their own. Got {name!r}, whose weight comes from other tensors. "
+                "Make it a parameter again (torch.nn.utils.prune.remove, remove_spectral_norm), "
+                "or leave the layer out with exclude=[...]."
+            )
+        if has_hooks(module):
+            raise ConfigError(
+                f"Expected layers without hooks. Got {name!r}, whose hooks would be lost. "
+                "Register them after sparsify, or leave the layer out with exclude=[...]."
             )
 
 

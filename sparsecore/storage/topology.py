@@ -265,7 +265,7 @@ class Topology:
         return np.diff(self.col_ptr)
 
     def find(self, ids: ArrayLike) -> Int64Array:
-        """Return the position of each link id among the values, or -1 where the link is missing.
+        """Return the position of each link id among the values, or -1 where there is no such link.
 
         Parameters
         ----------
@@ -277,7 +277,12 @@ class Topology:
         array, int64, (n,)
         """
         rows, cols = np.divmod(np.asarray(ids, np.int64), max(self.n_in, 1))
-        return self.find_keys(cols * self.n_out + rows)
+        return self._find_pairs(rows, cols)
+
+    def _find_pairs(self, rows: Int64Array, cols: Int64Array) -> Int64Array:
+        """Return the position of each pair of neurons among the values, or -1 without a link or such neurons."""
+        inside = (rows >= 0) & (rows < self.n_out) & (cols >= 0) & (cols < self.n_in)
+        return self.find_keys(np.where(inside, cols * self.n_out + rows, -1))
 
     def find_keys(self, keys: Int64Array) -> Int64Array:
         """Return the position of each sort key ``col * n_out + row`` among the values, or -1; int64, (n,)."""
@@ -290,8 +295,7 @@ class Topology:
 
     def contains(self, rows: ArrayLike, cols: ArrayLike) -> BoolArray:
         """Tell for each pair of neurons whether the link exists; bool, (n,)."""
-        ids = np.asarray(rows, np.int64) * self.n_in + np.asarray(cols, np.int64)
-        return self.find(ids) >= 0
+        return self._find_pairs(np.asarray(rows, np.int64), np.asarray(cols, np.int64)) >= 0
 
     def subset(self, positions: ArrayLike) -> Topology:
         """Return the topology of some of the links.

@@ -239,3 +239,8 @@ def test_a_process_killed_while_writing_leaves_a_whole_checkpoint(path: Path) ->
         assert bool((state["body"] == state["n"]).all())
     save(path, {"n": -1})
     assert not list(path.parent.glob(".*"))
+
+
+def test_a_tensor_may_bear_the_name_that_the_format_keeps_for_itself(tmp_path: Path) -> None:
+    save(tmp_path / "a", {"__metadata__": torch.ones(3)})
+    assert torch.equal(load(tmp_path / "a")["__metadata__"], torch.ones(3))

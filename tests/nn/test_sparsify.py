@@ -3,9 +3,10 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
-from sparsecore.errors import ConfigError
-from sparsecore.generators import ER, allocate
+from sparsecore.errors import ConfigError, ShapeError, UnknownNameError
+from sparsecore.generators import BSW, ER, allocate
 from sparsecore.nn import SparseLinear, sparsify
 
 
@@ -151,3 +152,48 @@ def test_tied_and_repeated_layers_can_be_left_out():
     assert [type(model[name]).__name__ for name in ("a", "b", "head")] == ["Linear", "Linear", "SparseLinear"]
     model = sparsify(tied(), density=0.5, include=["*"], exclude=["proj"])
     assert model["proj"].weight is model["embed"].weight
+
+
+def test_a_layer_that_a_generator_refuses_leaves_the_model_as_it_was():
+    net = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2))
+    layers = list(net)
+    with pytest.raises(ShapeError):
+        sparsify(net, density=0.5, topology=ER()((16, 16), 128, 0))
+    assert list(net) == layers
+    assert isinstance(sparsify(net, density=0.5, topology="bsw:beta=0.5")[0], SparseLinear)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"topology": BSW}, r"such as sparsecore.generators.BSW\(beta=0.25\). Got <class"),
+        ({"topology": "bsv"}, "Did you mean 'bsw'"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_wrong_generator_or_seed_is_named(options, message):
+    with pytest.raises((ConfigError, UnknownNameError), match=message):
+        sparsify(nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 2)), density=0.5, **options)
+
+
+def test_what_was_frozen_stays_frozen():
+    net = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 2))
+    net[0].requires_grad_(False)
+    sparsify(net, density=0.5)
+    trained = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
+    assert {name for name, on in trained.items() if not on} == {"0.values", "0.bias"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda layer: prune.l1_unstructured(layer, "weight", 0.5), "comes from other tensors"),
+        (nn.utils.spectral_norm, "comes from other tensors"),
+        (lambda layer: layer.register_forward_hook(lambda *_: None), "hooks would be lost"),
+    ],
+)
+def test_layers_with_computed_weights_or_hooks_are_refused(change, message):
+    net = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))
+    change(net[0])
+    with pytest.raises(ConfigError, match=message):
+        sparsify(net, density=0.5)

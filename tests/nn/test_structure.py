@@ -155,3 +155,19 @@ def test_activity_counts_what_layers_have_in_common_once() -> None:
     assert all(np.array_equal(side, middle) for side in (found.sides[0][1], found.sides[1][1], found.sides[2][0]))
     ends = [gate.in_degrees > 0, up.in_degrees > 0, middle, down.out_degrees > 0]
     assert (found.n_active, found.n_neurons) == (sum(int(e.sum()) for e in ends), 6 + 6 + 8 + 6)
+
+
+def test_sequences_within_sequences_count_as_written_out():
+    blocks = [nn.Sequential(sparse(8, 8), nn.ReLU()) for _ in range(3)]
+    model = nn.Sequential(blocks[0], nn.Sequential(nn.Dropout(0.1), blocks[1]), blocks[2], nn.Linear(8, 2))
+    structure = find_structure(model)
+    assert [len(circuit.layers) for circuit in structure.circuits] == [3]
+    assert all(circuit.is_chain for circuit in structure.circuits)
+    assert not structure.unknown
+
+
+def test_a_layer_alone_in_its_sequence_is_named_where_others_exist():
+    model = nn.Module()
+    model.a, model.b = (nn.Sequential(sparse(8, 8), nn.ReLU()) for _ in range(2))
+    assert set(find_structure(model).unknown) == {"a.0", "b.0"}
+    assert not find_structure(nn.Sequential(sparse(8, 8), nn.Conv1d(8, 8, 1), sparse(8, 8))).unknown

@@ -108,3 +108,9 @@ def test_bad_input_is_one_clear_error(build, message):
 def test_a_bad_shape_is_refused(shape):
     with pytest.raises(ShapeError, match="Expected shape"):
         Topology.from_ids([], shape)
+
+
+def test_links_of_neurons_that_do_not_exist_are_missing():
+    topology = Topology.from_coo([0, 1], [1, 2], shape=(2, 3))
+    assert topology.contains([2, 0, -1, 1, 1], [0, 5, 2, -1, 2]).tolist() == [False, False, False, False, True]
+    assert topology.find([6, -1, 5, 100]).tolist() == [-1, -1, 1, -1]
