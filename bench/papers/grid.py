@@ -53,6 +53,9 @@ _SET_MAGNITUDE = _tried(
 _RIGL_KAIMING = _tried(_RIGL, "kaiming", "first values as in a dense layer (Kaiming)", init="kaiming_dense")
 _CHT_SIGNED = _tried(_CHT, "signed", "smallest of either sign removed", removal="set_signed")
 _CHT_NO_STOP = _tried(_CHT, "no_stop", "no early stop", rule={"early_stop": None})
+_CHT_TOGETHER = _tried(
+    _CHT, "together", "no layer stops before all have settled, as in the published code", rule={"stop_together": True}
+)
 _CHT_SWI = _tried(_CHT, "swi", "new links with drawn values (SWI)", rule={"fresh": "swi"})
 _CHTS_P_COSINE = _tried(_CHTS_P_RI, "cosine", "ζ falling by cosine", zeta=0.3, zeta_schedule="cosine")
 _CHTS_N_EPSILON, _CHTS_P_EPSILON = (
@@ -102,13 +105,14 @@ TABLES = (
             _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _CHT, _CHTS_P, BASE, _GMP, _GRANET, _CHTSS,
         ),
         {
-            "mnist": (_SET_KAIMING, _SET_MAGNITUDE, _CHT_SIGNED, _CHT_NO_STOP, _CHT_SWI),
+            "mnist": (_SET_KAIMING, _SET_MAGNITUDE, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI),
             "fashion_mnist": (
                 _CHTS_P_RI, _CHTS_N_RI, _CHTS_P_EPSILON, _CHTS_N_EPSILON, _CHTS_P_COSINE, _SET_KAIMING, _SET_MAGNITUDE,
+                _CHT_NO_STOP, _CHT_TOGETHER,
             ),
             "cifar10": (
                 _CHTS_P_RI, _CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING, _RIGL_STOPPED, _CHT_SIGNED,
-                _CHT_NO_STOP, _CHT_SWI, _CHTSS_SEARCHED, *_UNCHANGED,
+                _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_SEARCHED, *_UNCHANGED,
             ),
         },
     ),
