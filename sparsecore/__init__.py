@@ -1,6 +1,7 @@
 """Sparse-storage-native dynamic sparse training: a layer is its list of links."""
 
 from sparsecore import errors, generators, kernels, optim, predictors, removal, schedules, selection, storage
+from sparsecore.averaging import AveragedModel
 from sparsecore.evolution import (
     CHT,
     DSR,
@@ -34,6 +35,7 @@ __all__ = [
     "MEST",
     "SET",
     "SNFS",
+    "AveragedModel",
     "CHTs",
     "CHTss",
     "DeepR",
