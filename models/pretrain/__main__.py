@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
-from sparsecore.errors import SparseCoreError
+from sparsecore.errors import ConfigError, SparseCoreError
 from sparsecore.models.options import add_options, from_options
 from sparsecore.models.pretrain.recipe import LlamaRun
 from sparsecore.models.pretrain.training import read_run, train
@@ -18,14 +19,27 @@ def main(argv: list[str] | None = None) -> int:
     """Train, and show the validation perplexity; returns 0 if nothing failed."""
     options = _parser().parse_args(argv)
     try:
-        run = read_run(options.out) if options.resume else from_options(LlamaRun, options)
+        run = _resumed(options) if options.resume else from_options(LlamaRun, options)
         result = train(run, options.out, resume=options.resume)
-    except SparseCoreError as error:
+    except (SparseCoreError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     summary = result["summary"]
     sys.stdout.write(f"validation perplexity {summary['valid_perplexity']:.2f}, see {options.out / 'result.json'}\n")
     return 0
+
+
+def _resumed(options: argparse.Namespace) -> LlamaRun:
+    """Return the run of a folder, with its data where they are now."""
+    names = [field.name for field in dataclasses.fields(LlamaRun) if field.name != "data_dir"]
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
+    if given:
+        raise ConfigError(
+            f"Expected no option but --data-dir with --resume. Got {', '.join(given)}. A run goes on as it began: "
+            "leave them out."
+        )
+    run = read_run(options.out)
+    return run if options.data_dir is None else dataclasses.replace(run, data_dir=options.data_dir)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Pre-train a LLaMA of links; with torchrun -m sparsecore.models.pretrain on several processes.",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="go on after the last checkpoint; other options are kept")
+    parser.add_argument("--resume", action="store_true", help="go on after the last checkpoint; takes --data-dir alone")
     add_options(parser, LlamaRun)
     return parser
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sparsecore import generators
-from sparsecore.errors import UnknownNameError, check_count, check_fraction, check_positive
+from sparsecore.errors import ConfigError, UnknownNameError, check_count, check_fraction, check_positive
 from sparsecore.evolution import methods
 from sparsecore.models.llama import SIZES
 from sparsecore.models.options import DENSE, accepted, option
@@ -26,7 +27,7 @@ class LlamaRun:
     size: str = option("20m", f"of the model: {', '.join(SIZES)}")
     method: str = option("chts", "a name of `sparsecore methods`, or dense")
     density: float = option(0.1, "fraction of links, at the end under methods that bring it down")
-    density_start: float = option(0.5, "density of the first links under methods that bring it down")
+    density_start: float = option(0.5, "density of the first links under methods that bring it down, at least density")
     topology: str = option("brf", "generator of the first links, with options as in brf:r=0.1")
     zeta: float = option(0.1, "fraction of links replaced per update")
     every: int = option(100, "steps between updates of the links")
@@ -62,19 +63,31 @@ class LlamaRun:
         if self.method != DENSE and self.method not in methods:
             raise UnknownNameError("method", self.method, (*methods.names(), DENSE))
         generators.registry.build(self.topology)
+        self._check_ranges()
         if self.report_to not in ("none", "tensorboard", "wandb"):
             raise UnknownNameError("place to report to", self.report_to, ("none", "tensorboard", "wandb"))
+
+    def _check_ranges(self) -> None:
         for name in ("density", "density_start"):
             check_fraction(name, getattr(self, name), "a fraction of links", open_low=True)
         for name in ("zeta", "lr_end", "warmup"):
             check_fraction(name, getattr(self, name), "a share")
+        if "density" in accepted(self.method) and self.density > self.density_start:
+            raise ConfigError(
+                f"Expected density at most density_start, {self.density_start}, under {self.method!r}, which brings it "
+                f"down. Got {self.density}. Lower --density, or raise --density-start."
+            )
         check_positive("lr", self.lr, "the highest learning rate")
+        for name in ("weight_decay", "clip"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"Expected {name} >= 0. Got {getattr(self, name)!r}. Give a finite number.")
         for name in ("every", "steps", "batch", "accumulate", "valid_every", "save_every", "valid_documents"):
             check_count(name, getattr(self, name), "a number of the run", low=1)
         check_count("context", self.context, "the number of tokens of a sequence", low=2)
         for name in ("documents", "valid_blocks", "threads"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), "a number of the run", low=1)
+        check_count("seed", self.seed, "what weights, links and order depend on", high=2**32 - 1)
 
     @property
     def first_density(self) -> float:

@@ -7,6 +7,9 @@ import json
 import math
 import os
 import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,19 @@ from sparsecore.models.pretrain.tokens import TokenBlocks, make_tokenizer, write
 from sparsecore.nn import SparseLinear
 
 __all__ = ["Prepared", "prepare", "read_run", "train"]
+
+
+#: What a start leaves in a folder before the first step.
+_BEGUN = (
+    "run.json",
+    "run.part",
+    "tokenizer",
+    "train.tokens",
+    "train.part",
+    "valid.tokens",
+    "valid.part",
+    "checkpoints",
+)
 
 
 @dataclass(frozen=True)
@@ -97,21 +113,37 @@ def train(run: LlamaRun, out: Path, *, resume: bool = False) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If there is a run in the folder and `resume` is false, or a library is missing.
+        If there is a run in the folder and `resume` is false, or a library is missing. A start that fails before the
+        first step leaves the folder as it was.
     """
     if "RANK" in os.environ and not dist.is_initialized():
         distributed.start("gloo" if run.cpu or not torch.cuda.is_available() else "nccl")
     if not resume and (out / "run.json").exists():
         raise ConfigError(f"Expected a folder without a run. Got {out}. Go on with --resume, or choose another folder.")
     _wait()
-    if _rank() == 0 and not resume:
-        out.mkdir(parents=True, exist_ok=True)
-        _write(out / "run.json", dataclasses.asdict(run))
-    if run.threads is not None:
-        torch.set_num_threads(run.threads)
-        kernels.set_num_threads(run.threads)
-    session = _Session(run, out)
+    with _begun(run, out) if _rank() == 0 and not resume else nullcontext():
+        if run.threads is not None:
+            torch.set_num_threads(run.threads)
+            kernels.set_num_threads(run.threads)
+        session = _Session(run, out)
     return session.train(resume)
+
+
+@contextmanager
+def _begun(run: LlamaRun, out: Path) -> Iterator[None]:
+    """Write down a run that begins; take away what its start has made if that fails."""
+    before = {path.name for path in out.iterdir()} if out.is_dir() else None
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(out / "run.json", dataclasses.asdict(run))
+        yield
+    except Exception:
+        for path in (out / name for name in _BEGUN if name not in (before or ())):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if before is None:
+            with suppress(OSError):  # another program has written into it
+                out.rmdir()
+        raise
 
 
 class _Session:

@@ -70,7 +70,11 @@ def train(
         str, typer.Option(help="mnist, fashion_mnist, emnist_balanced, ..., cifar10 or mnist_5k.")
     ] = "mnist",
     data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with the data, in torchvision's layout or plain. Not for mnist_5k.")
+        Path | None,
+        typer.Option(
+            help="Folder with the data, in torchvision's layout or plain; SPARSECORE_DATA when missing. Not for "
+            "mnist_5k."
+        ),
     ] = None,
     method: Annotated[
         str,
@@ -90,7 +94,7 @@ def train(
     topology: Annotated[
         str,
         typer.Option(
-            help="Generator of the first links; auto: that of the method's paper.",
+            help="Generator of the first links; auto: that of the method's paper, brf where layers are too narrow.",
             autocompletion=completes(generators.registry, "auto"),
         ),
     ] = "auto",
@@ -198,13 +202,16 @@ def train(
         non_finite=non_finite,
         best=best,
     )
+    RunFolder.require_new(out, force=force)
     samples = recipes.load_data(config)
-    folder = recipes.create_folder(out, config, force=force, keep=keep)
+    warnings: list[str] = recipes.warnings_of(config, samples)
+    for warning in warnings:
+        console.print(f"warning: {warning}", markup=False, style="yellow", soft_wrap=True)
     with RunProgress(console) as progress:
         progress.note("compiling kernels (the first time on a machine takes longest)")
         recipes.warm_up(config)
-        summary = recipes.run(config, samples, folder=folder, events=[progress])
-    return _show_summary(folder, summary.as_dict())
+        summary = recipes.run_in(out, config, samples, force=force, keep=keep, events=[progress])
+    return {**_show_summary(RunFolder(out), summary.as_dict()), "warnings": warnings}
 
 
 def resume(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sparsecore.errors import ConfigError, check_count
+from sparsecore.errors import ConfigError, SparseCoreError, check_count
 from sparsecore.planning import Outline, outline_model
 
 __all__ = ["outline_pretrained"]
@@ -52,7 +52,20 @@ def outline_pretrained(
     kind = fields.pop("model_type", None)
     if not isinstance(kind, str) or kind not in transformers.CONFIG_MAPPING:
         raise ConfigError(f"Expected a model_type that transformers knows. Got {kind!r}. See config.json.")
-    settings = transformers.AutoConfig.for_model(kind, **fields)
+    try:
+        settings = transformers.AutoConfig.for_model(kind, **fields)
+        return outline_model(*_steps(settings, batch, tokens), batch, include=include, exclude=exclude)
+    except SparseCoreError:
+        raise
+    except Exception as error:  # the library raises nothing more precise
+        raise ConfigError(
+            f"Expected a model that takes token ids. Got {kind}, which fails: {error!r}. Correct its configuration."
+        ) from error
+
+
+def _steps(settings: Any, batch: int, tokens: int) -> tuple[Callable[[], Any], Callable[[Any], torch.Tensor]]:
+    """Return what builds the model of a configuration, and what takes one step with it."""
+    import transformers
 
     def build() -> Any:
         named = [getattr(transformers, name, None) for name in settings.architectures or ()]
@@ -67,19 +80,14 @@ def outline_pretrained(
         scores: torch.Tensor = getattr(out, "logits", out[0])
         return torch.nn.functional.log_softmax(scores.float(), -1).mean()
 
-    try:
-        return outline_model(build, run, batch, include=include, exclude=exclude)
-    except (TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"Expected a model that takes token ids. Got {kind}, which fails: {error}") from error
+    return build, run
 
 
 def _read(path: Path) -> dict[str, Any]:
     file = path / "config.json" if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"Expected a configuration in {file}. Got {error}. Name a folder with config.json."
         ) from error

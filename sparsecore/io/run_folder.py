@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sparsecore.engine.records import EpochRecord, Summary
 from sparsecore.engine.trainer import Trainer
@@ -29,6 +29,9 @@ __all__ = ["RunFolder"]
 
 _CONFIG, _METRICS, _SUMMARY = "config.json", "metrics.jsonl", "summary.json"
 _CHECKPOINT, _BEST = "checkpoint.safetensors", "best.safetensors"
+
+#: Key beside the configuration in config.json, which programs of others write too: what tells that a folder is a run.
+_MARK = "sparsecore_run"
 
 #: What the best model can be chosen by: the field of an epoch's record, and 1 if more is better, else -1.
 _METRIC_SIGNS = {"valid_accuracy": 1, "test_accuracy": 1, "train_loss": -1}
@@ -56,11 +59,12 @@ class RunFolder:
         If there is no such metric.
     """
 
+    #: What the best model can be chosen by.
+    METRICS: ClassVar[tuple[str, ...]] = tuple(_METRIC_SIGNS)
+
     def __init__(self, path: str | os.PathLike[str], *, keep: int = 1, best: str | None = None) -> None:
-        self.path = Path(path)
-        self.keep = check_count("keep", keep, "how many checkpoint files stay on disk", low=1)
-        if best is not None and best not in _METRIC_SIGNS:
-            raise UnknownNameError("metric", best, _METRIC_SIGNS)
+        _check_options(keep, best)
+        self.path, self.keep = Path(path), int(keep)
         self._metric, self._best = best, -math.inf
         if not (self.path / _CONFIG).is_file():
             raise CheckpointError(f"Expected a run folder with {_CONFIG} at {self.path}. Got none.")
@@ -75,7 +79,7 @@ class RunFolder:
         keep: int = 1,
         best: str | None = None,
     ) -> RunFolder:
-        """Make the folder of a new run and write its configuration.
+        """Make the folder of a new run and write its configuration; nothing is replaced before all is checked.
 
         Parameters
         ----------
@@ -93,23 +97,47 @@ class RunFolder:
         Raises
         ------
         ConfigError
-            If something is there already and `force` is not given, or it is not a run, which is never replaced.
+            As `require_new` does, or if an option or the configuration cannot work.
         """
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            if not (folder / _CONFIG).is_file():
-                raise ConfigError(f"Expected a new or empty folder. Got {folder}, which holds other things.")
-            if not force:
-                raise ConfigError(
-                    f"Expected a new folder. Got {folder}, which holds a run. Resume it, or replace it with force."
-                )
+        _check_options(keep, best)
+        try:
+            text = _as_json({**config, _MARK: 1})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"Expected a configuration of plain values. Got one that JSON cannot hold: {error}. "
+                "Give numbers, text, lists and mappings of them."
+            ) from error
+        cls.require_new(folder, force=force)
+        if folder.is_dir() and any(folder.iterdir()):
             shutil.rmtree(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"Expected a folder that can be made. Got {folder}: {error.strerror}.") from error
-        _write_json(folder / _CONFIG, config)
+        _write_text(folder / _CONFIG, text)
         return cls(folder, keep=keep, best=best)
+
+    @staticmethod
+    def require_new(path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Raise unless a run can begin in a folder: nothing is there, or a run that `force` may replace.
+
+        Raises
+        ------
+        ConfigError
+            If something is there already and `force` is not given, or it is not a run, which is never replaced.
+        """
+        folder = Path(path)
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+        if not _holds_run(folder):
+            raise ConfigError(
+                f"Expected a new or empty folder. Got {folder}, which holds other things. Choose another folder."
+            )
+        if not force:
+            raise ConfigError(
+                f"Expected a new folder. Got {folder}, which holds a run. Resume it, or replace it with force."
+            )
 
     @property
     def checkpoint_path(self) -> Path:
@@ -123,7 +151,7 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """Return the configuration."""
-        return _read_json(self.path / _CONFIG)
+        return {name: value for name, value in _read_json(self.path / _CONFIG).items() if name != _MARK}
 
     def summary(self) -> dict[str, Any] | None:
         """Return the summary, or ``None`` while the run has not ended."""
@@ -236,6 +264,22 @@ class RunFolder:
             checkpoint.save(self._topology_path(when), parts)
 
 
+def _check_options(keep: int, best: str | None) -> None:
+    check_count("keep", keep, "how many checkpoint files stay on disk", low=1)
+    if best is not None and best not in _METRIC_SIGNS:
+        raise UnknownNameError("metric", best, _METRIC_SIGNS)
+
+
+def _holds_run(folder: Path) -> bool:
+    """Tell whether the configuration in a folder is that of a run; those of versions without the mark name theirs."""
+    try:
+        content = _read_json(folder / _CONFIG)
+    except CheckpointError:
+        return False
+    versions = content.get("versions")
+    return _MARK in content or (isinstance(versions, dict) and "sparsecore" in versions)
+
+
 def _line(record: EpochRecord) -> str:
     return json.dumps(record.as_dict()) + "\n"
 
@@ -251,7 +295,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    _write_text(path, json.dumps(content, indent=2) + "\n")
+    _write_text(path, _as_json(content))
+
+
+def _as_json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -230,15 +230,56 @@ def test_a_killed_run_resumes_to_the_same_losses_and_links(finished: Path, tmp_p
         (("--redistribution", "survivor"), "Did you mean 'survivors'"),
         (("--redistribution", "survivors", "--density-schedule", "cubic"), "either a density schedule"),
         (("--removal-selection", "top", "--temperature", "2"), "Expected a Soft keep"),
+        (("--every", "0"), "Expected every to be an integer >= 1"),
+        (("--init", "foo"), "value initialisation"),
+        (("--hidden", "0,-5"), "Expected hidden to be an integer >= 1"),
+        (("--density", "1e-9"), "at least one link"),
+        (("--topology", "brf:r=5"), "Expected r in"),
+        (("--best", "nonsense"), "valid_accuracy"),
+        (("--best", "valid_accuracy"), "--holdout"),
+        (("--weight-decay", "-1"), "Expected weight_decay >= 0"),
+        (("--method", "gmp", "--density", "0.6"), "--density-start"),
+        (("--topology", "csti", "--hidden", "20"), "--topology er (topology), or widen --hidden"),
     ],
 )
-def test_a_wrong_option_ends_in_one_line_and_status_2(args: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_a_wrong_option_ends_in_one_line_and_status_2(
+    args: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPARSECORE_DATA", raising=False)
     done = call("train", *SMALL, *args, "--out", tmp_path / "run")
     assert done.status == 2
     assert message in done.err
     assert len(done.err.strip().splitlines()) == 1
     assert "Traceback" not in done.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["--init", "--method"])
+def test_force_leaves_the_old_run_where_the_new_one_cannot_begin(finished: Path, option: str) -> None:
+    done = call("train", *SMALL, option, "foo", "--force", "--out", finished)
+    assert (done.status, len(done.err.strip().splitlines())) == (2, 1)
+    assert RunFolder(finished).summary() is not None
+
+
+def test_force_replaces_a_run_and_no_folder_of_another_program(tmp_path: Path) -> None:
+    words = ("train", *SMALL, "--hidden", "20", "--epochs", "1", "--force", "--out", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    done = call(*words)
+    assert (done.status, "holds other things" in done.err) == (2, True)
+    (tmp_path / "config.json").unlink()
+    for seed in (1, 2):
+        assert call(*words, "--seed", seed).status == 0
+        assert recipes.read_config(RunFolder(tmp_path)).seed == seed
+
+
+def test_a_run_warns_once_of_what_is_not_as_expected(tmp_path: Path) -> None:
+    words = ("train", *SMALL, "--hidden", "20", "--epochs", "1", "--method", "chtss", "--force", "--out", tmp_path)
+    shown = [line for line in call(*words).out.splitlines() if line.startswith("warning: ")]
+    assert [text in line for text, line in zip(("brf", "No update"), shown, strict=True)] == [True, True]
+    told = call(*words, "--json")
+    assert (told.status, told.err) == (0, "")
+    assert [f"warning: {text}" for text in json.loads(told.out)["warnings"]] == shown
+    assert "not at 2.00%" in shown[1]
 
 
 def test_an_existing_run_is_not_replaced_without_force(finished: Path) -> None:

@@ -85,6 +85,13 @@ def test_what_cannot_be_planned_ends_in_one_line_and_status_2(words: tuple[str, 
     assert message in done.err
 
 
+@pytest.mark.parametrize("words", [("nope",), ("train",), ("train", "--epochs", "many", "--json"), ("plan", "--nope")])
+def test_words_that_cannot_be_read_show_the_usage_on_standard_error(words: tuple[str, ...]) -> None:
+    done = call(*words)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("Usage: sparsecore")
+
+
 def test_sizes_are_read_as_they_are_written() -> None:
     assert parse_sizes("784-1568x3-10") == (784, 1568, 1568, 1568, 10)
     assert parse_sizes("8x2-3") == (8, 8, 3)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,41 @@ def test_a_run_is_only_replaced_when_told_to(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds a run"):
         RunFolder.create(tmp_path / "run", {"n": 2})
     assert RunFolder.create(tmp_path / "run", {"n": 2}, force=True).config() == {"n": 2}
+
+
+@pytest.mark.parametrize("content", ['{"model_type": "llama"}', '{"versions": "1.0"}', "[]", "{", ""])
+def test_a_configuration_of_another_program_is_no_run(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    (tmp_path / "model.safetensors").write_text("weights")
+    with pytest.raises(ConfigError, match="other things"):
+        RunFolder.create(tmp_path, {}, force=True)
+    assert (tmp_path / "model.safetensors").read_text() == "weights"
+
+
+def test_a_run_of_a_version_before_the_mark_can_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"run": {}, "versions": {"sparsecore": "0.1"}}')
+    assert RunFolder.create(tmp_path, {"n": 2}, force=True).config() == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "error"),
+    [
+        ({"data_dir": Path("x")}, {}, ConfigError),
+        ({"n": 2}, {"best": "valid_acuracy"}, UnknownNameError),
+        ({"n": 2}, {"keep": 0}, ConfigError),
+    ],
+)
+def test_nothing_is_replaced_before_all_is_checked(
+    tmp_path: Path, config: dict[str, object], options: dict[str, Any], error: type[Exception]
+) -> None:
+    folder = RunFolder.create(tmp_path / "run", {"n": 1})
+    trainer().run([folder])
+    with pytest.raises(error, match="Expected"):
+        RunFolder.create(tmp_path / "run", config, force=True, **options)
+    assert folder.summary() is not None
+    with pytest.raises(error, match="Expected"):
+        RunFolder.create(tmp_path / "new", config, **options)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:

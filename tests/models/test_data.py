@@ -66,8 +66,17 @@ def test_a_data_set_that_is_not_known_names_the_nearest(tmp_path: Path) -> None:
         data.load("fashionmnist", tmp_path)
 
 
-def test_a_missing_folder_or_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--data-dir"):
+def test_a_folder_that_is_not_given_is_that_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSECORE_DATA", str(tmp_path / "shared"))
+    with pytest.raises(DataError, match=r"shared\. Got no such folder"):
+        data.load("mnist")
+    with pytest.raises(DataError, match=r"mine\. Got no such folder"):
+        data.load("mnist", tmp_path / "mine")
+
+
+def test_a_missing_folder_or_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPARSECORE_DATA", raising=False)
+    with pytest.raises(DataError, match="--data-dir .* SPARSECORE_DATA"):
         data.load("mnist")
     with pytest.raises(DataError, match="no such folder"):
         data.load("mnist", tmp_path / "nothing")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -186,6 +187,10 @@ def test_results_become_a_table(tmp_path: Path, texts: Path, capsys: pytest.Capt
         ({"steps": 0}, ConfigError, "steps to be an integer >= 1"),
         ({"valid_blocks": 0}, ConfigError, "valid_blocks to be an integer >= 1"),
         ({"context": 1}, ConfigError, "context to be an integer >= 2"),
+        ({"seed": -1}, ConfigError, "seed to be an integer in"),
+        ({"weight_decay": -1.0}, ConfigError, "weight_decay >= 0"),
+        ({"clip": float("nan")}, ConfigError, "clip >= 0"),
+        ({"method": "gmp", "density": 0.6}, ConfigError, "density_start"),
     ],
 )
 def test_options_that_cannot_work_are_refused(
@@ -200,15 +205,20 @@ def test_what_is_missing_is_named(tmp_path: Path, texts: Path, capsys: pytest.Ca
     assert "Start it without --resume" in capsys.readouterr().err
     assert main([str(tmp_path / "a"), *options(tmp_path)]) == 2
     assert "Expected a text in" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main([str(tmp_path / "file" / "run"), *options(texts)]) == 2
+    assert "Not a directory" in capsys.readouterr().err
     assert main([str(tmp_path / "b"), *options(texts, tokenizer="bpe:10")]) == 2
     assert "bpe:SIZE" in capsys.readouterr().err
     assert main([str(tmp_path / "c"), *options(texts, tokenizer="none")]) == 2
     assert "no such file or folder" in capsys.readouterr().err
     assert main([str(tmp_path / "d"), *options(texts, context=10**6)]) == 2
     assert "at least 1000000 tokens" in capsys.readouterr().err
+    assert not [path for path in map(tmp_path.joinpath, "abcd") if path.exists()], "a failed start leaves no folder"
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "run.json").write_text('{"speed": 1}')
     assert main([str(tmp_path / "d"), *options(texts)]) == 2
     assert "Go on with --resume" in capsys.readouterr().err
-    (tmp_path / "d" / "run.json").write_text('{"speed": 1}')
     assert main([str(tmp_path / "d"), "--resume"]) == 2
     assert "Got speed" in capsys.readouterr().err
     damaged = tmp_path / "text"
@@ -218,6 +228,32 @@ def test_what_is_missing_is_named(tmp_path: Path, texts: Path, capsys: pytest.Ca
         list(documents(LlamaRun(data_dir=str(tmp_path)), "train"))
     with pytest.raises(CheckpointError):
         from_pretrained(transformers.AutoModelForCausalLM, tmp_path / "a")
+
+
+def test_a_failed_start_leaves_a_folder_as_it_was(tmp_path: Path, texts: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "tokenizer").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for wrong in ({"context": 10**6}, {"topology": "csti"}, {"data_dir": tmp_path / "typo"}):
+        assert main([str(tmp_path), *options(texts, **wrong)]) == 2
+        made = sorted(path for path in tmp_path.rglob("*") if path.parent.name != "tokenizer")
+        assert made == before
+
+
+def test_a_run_goes_on_with_the_data_where_they_are_now_and_no_other_option(
+    tmp_path: Path, texts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    run.mkdir()
+    values = dataclasses.asdict(LlamaRun(data_dir=str(tmp_path / "gone"), method="dense", steps=2, context=16, batch=2))
+    (run / "run.json").write_text(json.dumps(values | {"tokenizer": "bpe:300", "cpu": True, "valid_blocks": 2}))
+    shutil.copytree(texts, moved)
+    assert main([str(run), "--resume", "--steps", "5", "--cpu"]) == 2
+    assert "Got --steps, --cpu." in capsys.readouterr().err
+    assert main([str(run), "--resume"]) == 2
+    assert "gone" in capsys.readouterr().err
+    assert main([str(run), "--resume", "--data-dir", str(moved)]) == 0
+    assert result(run)["run"]["steps"] == 2
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,55 @@ def test_set_starts_uniform_and_the_others_from_correlations() -> None:
     assert links["static"] == links["chts"] != links["set"]
 
 
+@pytest.mark.parametrize(("method", "taken"), [("chts", "brf"), ("static", "brf"), ("set", "er")])
+def test_layers_too_narrow_for_correlations_get_other_first_links(method: str, taken: str) -> None:
+    config, data = dataclasses.replace(SMALL, method=method, hidden=(15, 32)), noise()
+    links = []
+    for topology in ("auto", taken):
+        model = recipes.build(dataclasses.replace(config, topology=topology), data).model
+        links.append([layer.topology for layer in sparse_layers(model).values()])
+    assert links[0] == links[1]
+    assert [text for text in recipes.warnings_of(config, data) if "csti" in text] == [
+        "First links are those of topology brf, not of csti, which needs hidden layers of at least 16 neurons, one per "
+        "input. Got 15,32. See --topology and --hidden."
+    ] * (method != "set")
+    with pytest.raises(ConfigError, match="at least 16 neurons.*--topology er.*--hidden"):
+        recipes.build(dataclasses.replace(config, topology="csti"), data)
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "density"),
+    [
+        ({"method": "dense", "epochs": 1}, None, 1.0),
+        ({"method": "static", "epochs": 1}, None, 0.2),
+        ({}, None, 0.2),
+        ({"epochs": 1, "every": 1}, None, 0.2),
+        ({"method": "chtss", "epochs": 2}, None, 0.2),
+        ({"method": "mest", "epochs": 10}, None, 0.2),
+        ({"epochs": 1}, "No update falls into the 3 steps of the run, one comes every 3. Raise", 0.2),
+        ({"method": "gmp", "epochs": 1}, "every 3; the density ends at 50.00%, not at 20.00%. Raise", 0.5),
+        ({"method": "granet", "epochs": 2}, "at step 3 of 6; the density ends at 20.47%, not at 20.00%", 0.2047),
+        ({"rule": {"density": ["linear", 0.5, 0.2]}}, "of 9; the density ends at 30.00%, not at 20.00%", 0.3),
+    ],
+)
+def test_a_run_that_will_not_do_what_is_asked_for_warns(
+    options: dict[str, Any], told: str | None, density: float
+) -> None:
+    config, data = dataclasses.replace(SMALL, **options), noise()
+    found = recipes.warnings_of(config, data)
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
+    assert recipes.run(config, data).density == pytest.approx(density, abs=1e-3)
+
+
+def test_a_run_without_a_checkpoint_goes_on_from_its_first_step(tmp_path: Path) -> None:
+    folder = recipes.create_folder(tmp_path, SMALL)
+    assert recipes.resume(folder, noise()).accuracy_last == recipes.run(SMALL, noise()).accuracy_last
+    folder.checkpoint_path.unlink()
+    with pytest.raises(CheckpointError, match="no such file"):
+        recipes.resume(folder, noise())
+
+
 def test_the_defaults_are_those_of_the_papers() -> None:
     run = ImageRun()
     assert (run.hidden, run.density, run.epochs, run.batch_size) == ((1568,) * 3, 0.01, 100, 32)
@@ -133,6 +183,16 @@ def test_fields_of_the_rule_and_options_of_the_generator_are_plain_values() -> N
         ({"momentum": 1.5}, ConfigError, "Expected momentum"),
         ({"threads": 0}, ConfigError, "Expected threads"),
         ({"batch_size": 0}, ConfigError, "Expected batch_size"),
+        ({"every": 0}, ConfigError, "Expected every to be an integer >= 1"),
+        ({"hidden": (0, -5)}, ConfigError, "Expected hidden"),
+        ({"topology": "brf:r=5"}, ConfigError, "Expected r in"),
+        ({"weight_decay": -1.0}, ConfigError, "Expected weight_decay >= 0"),
+        ({"lr_end": -1.0}, ConfigError, "Expected lr_end >= 0"),
+        ({"best": "accuracy"}, UnknownNameError, "metric"),
+        ({"best": "valid_accuracy"}, ConfigError, "--holdout"),
+        ({"method": "gmp", "density": 0.6}, ConfigError, "density_start"),
+        ({"method": "granet", "density": 0.6}, ConfigError, "density_start"),
+        ({"method": "chtss", "density_start": 0.1}, ConfigError, "density_start"),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_anything_is_loaded(

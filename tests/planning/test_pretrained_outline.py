@@ -57,6 +57,22 @@ def test_a_folder_a_file_and_an_encoder_decoder_are_read(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden_size": 65},
+        {"num_attention_heads": 3},
+        {"num_attention_heads": 0},
+        {"hidden_size": "64"},
+        {"num_hidden_layers": None},
+        {"architectures": 3},
+    ],
+)
+def test_sizes_that_do_not_fit_and_wrong_types_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"^Expected a model that takes token ids\. Got llama, which fails"):
+        outline_pretrained(LLAMA | changes, 1, 4)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [("{}", "a model_type"), ("[]", "an object"), ("{", "a configuration"), ('{"model_type": "vit"}', "token ids")],
 )
