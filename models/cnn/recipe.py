@@ -151,15 +151,19 @@ def build(run: CnnRun, data: ImageData) -> Trainer:
 def train(run: CnnRun, data: ImageData, out: Path, *, events: Sequence[Events] = ()) -> Summary:
     """Train in a new folder and return the summary; a checkpoint is written after every epoch.
 
+    The folder is made once the network has been built.
+
     Raises
     ------
     ConfigError
         If there is something in the folder.
     """
+    RunFolder.require_new(out)
     versions = {"sparsecore": __version__, "torch": torch.__version__}
-    folder = RunFolder.create(out, {"cnn": dataclasses.asdict(run), "versions": versions})
     memory = PeakMemory()
-    return _finish(build(run, data), memory, folder, events)
+    trainer = build(run, data)
+    folder = RunFolder.create(out, {"cnn": dataclasses.asdict(run), "versions": versions})
+    return _finish(trainer, memory, folder, events)
 
 
 def resume(out: Path, data_dir: str | None = None, *, events: Sequence[Events] = ()) -> Summary:

@@ -30,8 +30,8 @@ def sparsify(
     """Replace linear layers of `model` by sparse ones, in place, and return it.
 
     Values are drawn anew (SWI); biases are kept, and what was frozen stays so. The dense weights are released once all
-    links exist. A model on the meta device gets its links on the CPU without a dense weight ever being built; what stays
-    dense is built and initialised by the model's own means.
+    links exist. A model on the meta device gets its links on the CPU without a dense weight ever being built; what
+    stays dense is built and initialised by the model's own means.
 
     Parameters
     ----------
