@@ -67,7 +67,7 @@ class _Search:
         self._best = [(-torch.inf, [0])] * n
         self._n_ended = [0] * n
         self._open = list(range(n))
-        self._limit = min(2 * source.shape[1] + 10, model.sizes.positions)
+        self._limits = (2 * (source != PAD).sum(1) + 10).clamp(max=model.sizes.positions).tolist()
         every = torch.arange(n).repeat_interleave(width)
         self._mask = visible(source)[every]
         self._states: Sequence[LayerState] = [
@@ -79,17 +79,14 @@ class _Search:
 
     def run(self) -> list[list[int]]:
         """Return the best translation of every sentence."""
-        for length in range(1, self._limit + 1):
+        length = 0
+        while self._open:
+            length += 1
             self._go_on(length)
-            if not self._open:
-                break
-        for row, place in enumerate(self._open):
-            if self._n_ended[place] == 0:
-                self._best[place] = 0.0, self._said[row * self._width, 1:].tolist()
         return [ids for _, ids in self._best]
 
     def _go_on(self, length: int) -> None:
-        """Say one more token in every beginning, keep the best ones, let sentences go that have ended."""
+        """Say one more token in every beginning, keep the best ones, let go what has ended or is at its limit."""
         scores, self._states = self._model.say(self._said[:, -1], self._states, self._mask)
         scores[:, [PAD, BOS]] = -torch.inf
         n_tokens, n = scores.shape[1], len(self._open)
@@ -99,10 +96,15 @@ class _Search:
         tokens = places % n_tokens
         ends = tokens == EOS
         self._note_ends(ends[:, : self._width] & totals[:, : self._width].isfinite(), totals, rows, length)
-        going = torch.tensor([self._n_ended[place] < self._width for place in self._open])
-        self._open = [place for place, goes in zip(self._open, going.tolist(), strict=True) if goes]
         kept = ends.long().argsort(stable=True, dim=1)[:, : self._width]
-        totals, rows, tokens = (part.gather(1, kept)[going] for part in (totals, rows, tokens))
+        totals, rows, tokens = (part.gather(1, kept) for part in (totals, rows, tokens))
+        goes = [self._n_ended[place] < self._width and length < self._limits[place] for place in self._open]
+        for sentence, place in enumerate(self._open):
+            if not goes[sentence] and self._n_ended[place] == 0:
+                self._best[place] = 0.0, [*self._said[rows[sentence, 0], 1:].tolist(), int(tokens[sentence, 0])]
+        going = torch.tensor(goes)
+        self._open = [place for place, stays in zip(self._open, goes, strict=True) if stays]
+        totals, rows, tokens = totals[going], rows[going], tokens[going]
         self._totals = totals
         self._said = torch.cat([self._said[rows.flatten()], tokens.view(-1, 1)], 1)
         self._reorder(rows.flatten(), bool(going.all()))

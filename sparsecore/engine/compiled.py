@@ -73,6 +73,7 @@ class CompiledSteps:
         group = optimizer.param_groups[0]
         plain = not (group["nesterov"] or group["maximize"] or group["dampening"]) and group["momentum"] > 0
         fits = len(optimizer.param_groups) == 1 and {id(p) for p in group["params"]} == {id(p) for p in params}
+        fits &= len(params) == 2 * len(layers) + 2  # nothing else, and nothing that stands twice
         simple = all(p.dtype == torch.float32 and p.device.type == "cpu" and p.requires_grad for p in params)
         return cls(layers, head, optimizer) if plain and fits and simple else None
 

@@ -116,7 +116,8 @@ def _merged(
         ids = {id(layer) for layer in layers}
         touched = [piece for piece in merged if ids & {id(layer) for layer in piece[0]}]
         if not touched:
-            merged.append((list(layers), list(meetings)))
+            once = {id(layer): layer for layer in layers}  # a layer may stand twice in a sequence
+            merged.append((list(once.values()), list(meetings)))
             continue
         home = touched[0]
         for other in (*touched[1:], (layers, meetings)):

@@ -85,6 +85,9 @@ def test_models_of_another_form_are_left_to_autograd():
     assert CompiledSteps.of(model, sgd(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)) is None
     assert CompiledSteps.of(model.double(), sgd(model.parameters(), lr=0.1, momentum=0.9)) is None
     assert CompiledSteps.of(nn.Linear(2, 2), optimizer) is None
+    twice = MLP(20, (30, 30, 30), 5, density=0.2)
+    twice.hidden[4] = twice.hidden[2]
+    assert CompiledSteps.of(twice, sgd(twice.parameters(), lr=0.1, momentum=0.9)) is None
 
 
 class Silent(sc.SparseLinear):

@@ -190,3 +190,17 @@ def test_models_and_optimizers_that_do_not_fit_are_refused():
     evolution = sc.SET(model, optimizer, every=1)
     with pytest.raises(CheckpointError, match="evolution state of layers"):
         evolution.load_state_dict({"step": 1, "updates": 0, "seed": 0, "layers": {}})
+
+
+@pytest.mark.parametrize("method", [sc.SET, sc.CHTs])
+def test_a_layer_that_stands_twice_is_updated_once(method):
+    layer = sc.SparseLinear(16, 16, density=0.3, seed=0)
+    model = nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(16, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    evolution = method(model, optimizer, every=1)
+    before = dict(zip(layer.topology.link_ids.tolist(), layer.values.tolist(), strict=True))
+    evolution.update()
+    after = dict(zip(layer.topology.link_ids.tolist(), layer.values.tolist(), strict=True))
+    assert len(after) == len(before)
+    assert all(after[link] == before[link] for link in after.keys() & before.keys())
+    assert [found.n_links for found in evolution.report().layers] == [len(before)]

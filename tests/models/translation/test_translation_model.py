@@ -109,10 +109,8 @@ def test_search_with_kept_keys_finds_what_search_without_them_finds(density: flo
     model.embedding.weight[EOS] *= 3.0  # so that some sentences end early, others late or never
     sources = [sentences(1, length, seed=length)[0].tolist() for length in (3, 7, 2, 5, 5, 4)]
     found = beam_search(model, sources, width=width, batch=4)
-    limits = [2 * (longest + 1) + 10 for longest in (5, 7)]
-    order = sorted(range(6), key=lambda place: len(sources[place]))
-    for at, place in enumerate(order):
-        assert found[place] == whole_search(model, sources[place], width, 1.0, limits[at >= 4])
+    for source, ids in zip(sources, found, strict=True):
+        assert ids == whole_search(model, source, width, 1.0, 2 * (len(source) + 1) + 10)
     assert len({len(ids) for ids in found}) > 1
 
 
@@ -216,3 +214,16 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         Attention(10, 3, 0.0)
     with pytest.raises(ShapeError, match="at most 40 tokens"):
         transformer()(sentences(1, 41), sentences(1, 3))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_translation_does_not_depend_on_what_shares_its_batch(width):
+    torch.manual_seed(0)
+    model = Transformer(40, Sizes(width=16, hidden=32, heads=2, layers=1, positions=64))
+    with torch.no_grad():  # sentences hardly ever end
+        model.embedding.weight[2] *= 0.0
+        model.embedding.weight[3:] *= 3.0
+    sources = [[5, 6, 7], list(range(5, 17)), [8]]
+    alone, together = (beam_search(model, sources, width=width, batch=batch) for batch in (1, 3))
+    assert alone == together
+    assert [len(ids) for ids in alone] == [2 * (len(source) + 1) + 10 for source in sources]
