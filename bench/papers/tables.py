@@ -18,7 +18,7 @@ _LAST, _BEST = summary_field("accuracy_last", 100), summary_field("accuracy_best
 _CHOSEN = summary_field("accuracy_at_best_valid", 100)
 _COLUMNS = (
     "network", "seeds", "last epoch, %", "chosen on held-out, %", "best on test, %", "printed, %", "gap", "AAE, %",
-    "ANP, %", "printed ANP, %", "ITOP, %", "overlap, %", "CPU, min", "peak, MiB",
+    "ANP, %", "printed ANP, %", "ITOP, %", "overlap, %", "mean links, %", "CPU, min", "peak, MiB",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def main_table(runs: Runs, data: str, table: Table) -> str:
                     "" if shown is None or shown.anp is None else f"{shown.anp:.0f}",
                     _text(figure(main, summary_field("itop", 100)), 1) if updates else "",
                     _text(figure(main, summary_field("overlap", 100)), 0) if updates else "",
+                    _text(figure(main, summary_field("mean_density", 100)), 1, spread=False) if updates else "",
                     _text(figure(main, summary_field("cpu_s", 1 / 60)), 1, spread=False),
                     _text(figure(main, summary_field("peak_memory_bytes", 2.0**-20)), 0, spread=False),
                 ]

@@ -38,8 +38,16 @@ _CHECKPOINT_S = 20.0
 class _Keeper:
     """Listens to a trainer: writes checkpoints now and then, and stops when told to."""
 
-    def __init__(self, path: Path, setting: Mapping[str, Any], state: Mapping[str, Any], stop: Callable[[], bool]):
-        self._path, self._setting, self._stop = path, dict(setting), stop
+    def __init__(
+        self,
+        path: Path,
+        setting: Mapping[str, Any],
+        state: Mapping[str, Any],
+        stop: Callable[[], bool],
+        memory: PeakMemory,
+    ):
+        self._path, self._setting, self._stop, self._memory = path, dict(setting), stop, memory
+        self._peak_before = int(state.get("peak_bytes", 0))
         self.before: dict[str, Any] = state.get("before", {})
         self.clock = Clock(state.get("clock", {}))
         self._saved = time.monotonic()
@@ -54,10 +62,14 @@ class _Keeper:
         stopping = self._stop() and trainer.epoch < trainer.settings.epochs
         if stopping or time.monotonic() - self._saved > _CHECKPOINT_S:
             state = {"trainer": trainer.state_dict(), "setting": self._setting, "before": self.before}
-            save(self._path, state | {"clock": self.clock.read()})
+            save(self._path, state | {"clock": self.clock.read(), "peak_bytes": self.peak_bytes()})
             self._saved = time.monotonic()
         if stopping:
             raise StoppedError
+
+    def peak_bytes(self) -> int:
+        """Return the largest peak of this process and of those that began the run."""
+        return max(self._peak_before, self._memory.rise_bytes())
 
     def on_end(self, trainer: Trainer, summary: Summary) -> None:
         """Nothing to do: the result is put together by `train`."""
@@ -93,12 +105,12 @@ def train(
     recipes.warm_up(config)
     state = _state(checkpoint, setting)
     memory = PeakMemory()
-    keeper = _Keeper(checkpoint, setting, state, stop)
+    keeper = _Keeper(checkpoint, setting, state, stop, memory)
     trainer = recipes.build(config, data)
     if state:
         trainer.load_state_dict(state["trainer"])
     summary = trainer.run([keeper])
-    times, peak = keeper.clock.read(), memory.rise_bytes()
+    times, peak = keeper.clock.read(), keeper.peak_bytes()
     config_values = {name: value for name, value in config.as_dict().items() if name != "data_dir"}
     return {
         "setting": setting,

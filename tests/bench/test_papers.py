@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sparsecore import kernels
-from sparsecore.bench.papers import pool
+from sparsecore.bench.papers import pool, training
 from sparsecore.bench.papers.__main__ import main
 from sparsecore.bench.papers.cells import Cell, Protocol, Variant, configure, equal_width
 from sparsecore.bench.papers.figures import Figure, difference, figure
@@ -29,6 +29,8 @@ from sparsecore.errors import DataError
 from sparsecore.generators import ER
 from sparsecore.models.data import ImageData
 
+ROOT = Path(__file__).resolve().parents[2]
+DOCS, RESULTS = ROOT / "docs", ROOT / "bench" / "results"
 PROTOCOL = Protocol(epochs=3, batch_size=16, widths={"mnist_5k": 24}, n_held=16)
 CHTS = next(variant for variant in TABLES[0].variants if variant.name == "chts_n")
 CORE = next(variant for variant in TABLES[0].variants if variant.name == "dense_core")
@@ -178,7 +180,25 @@ def test_a_damaged_result_is_named(tmp_path: Path) -> None:
         results.read("a")
 
 
-def test_held_out_samples_are_the_same_for_every_seed_and_no_figure_of_the_main_runs_reads_them() -> None:
+def test_held_out_samples_are_the_same_for_every_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits: list[ImageData] = []
+    build = training.recipes.build
+
+    def note(config: TrainConfig, data: ImageData) -> Trainer:
+        splits.append(data)
+        return build(config, data)
+
+    monkeypatch.setattr(training.recipes, "build", note)
+    dense = Variant("dense", "dense", {"method": "dense"})
+    assert work(job(tmp_path, *(tiny(dense, held=True, seed=seed) for seed in (0, 1))), stop=never, load=noise) == 0
+    first, second = splits
+    assert first.valid_x is not None
+    assert len(first.valid_x) == PROTOCOL.n_held
+    for part in ("train_x", "train_y", "valid_x", "valid_y"):
+        np.testing.assert_array_equal(getattr(first, part), getattr(second, part))
+
+
+def test_no_figure_of_the_main_runs_reads_held_out_samples() -> None:
     protocol = Protocol()
     declared = cells(protocol)
     assert {cell.setting(protocol)["n_held"] for cell in declared if cell.held} == {5000}
@@ -273,7 +293,7 @@ def test_the_page_shows_means_beside_printed_figures_and_says_what_is_missing(tm
     chts = row_of(page, "CHTs, CH2-L3n", "MNIST, 1% of the links")
     assert chts[1:7] == ["3", "98.50 ± 0.29", "97.90 (1 seed)", "98.60 ± 0.29", "98.76 ± 0.05", "-0.16"]
     assert row_of(page, "FC (dense)", "MNIST, 1% of the links")[1:6] == ["not run", "–", "–", "–", "98.78"]
-    assert "| MNIST | 98.50 ± 0.29 | static, CSTI | 90.00 | +8.50 ± 0.42 | higher |" in page
+    assert "| MNIST | 98.50 ± 0.29 | static, CSTI | 90.00 | +8.50 ± 0.49 | higher |" in page
     assert "| CIFAR-10 | – | FC (dense) | – | – | not run yet |" in page
     ablations = (tmp_path / "docs/ablations.md").read_text()
     zeta = row_of(ablations, "0.1", "Replaced fraction")
@@ -310,7 +330,21 @@ def test_errors_of_means_and_differences() -> None:
     assert mean.error == pytest.approx(1 / math.sqrt(3))
     assert figure([], lambda run: run["x"]) is None
     gap, error = difference(Figure(90.0, None, 1), Figure(50.0, 0.4, 3), 10_000)
-    assert (gap, error) == pytest.approx((40.0, math.hypot(0.3, 0.4)))
+    assert (gap, error) == pytest.approx((40.0, math.hypot(0.3, 0.4 * 1.3213)), rel=1e-4)
+    assert difference(Figure(90.0, 0.2, 2), Figure(50.0, 0.0, 1), 10_000)[1] == pytest.approx(0.2 * 1.8373, rel=1e-4)
+
+
+def test_the_pages_in_the_documentation_are_those_of_the_results(tmp_path: Path) -> None:
+    names = ("results.md", "ablations.md")
+    for name in names:  # what is written by hand stays
+        (tmp_path / name).write_text((DOCS / name).read_text())
+    assert main(["page", "--results", str(RESULTS / "papers"), "--docs", str(tmp_path)]) == 0
+    for name in names:
+        assert (tmp_path / name).read_text() == (DOCS / name).read_text(), "python -m sparsecore.bench.papers page"
+    page = tmp_path / "translation.md"
+    page.write_text((DOCS / page.name).read_text())
+    assert main(["translation", "--results", str(RESULTS / "translation"), "--page", str(page)]) == 0
+    assert page.read_text() == (DOCS / page.name).read_text()
 
 
 @pytest.mark.parametrize("predictor", DENSE)
