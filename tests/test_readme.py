@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from sparsecore.bench.page.quotes import figure, quoted
+from sparsecore.cli.app import app
 from sparsecore.errors import UnknownNameError
 from tests.pages import PAGES, ROOT, code_of, needs
 
 RESULTS = ROOT / "bench" / "results"
-COMMANDS = {"plan", "train", "resume", "inspect", "report", "export", "bench", "methods", "demo", "doctor"}
+COMMANDS = set(typer.main.get_group(app).commands)
 
 
 def name_of(page: Path) -> str:

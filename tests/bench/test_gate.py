@@ -13,7 +13,7 @@ from sparsecore.bench import contenders, kernels, step
 from sparsecore.bench.contenders import Contender, Links, dense, peers, products
 from sparsecore.bench.gate import disagreement, is_wrong
 from sparsecore.bench.run import statuses
-from sparsecore.bench.timing import interleaved
+from sparsecore.bench.timing import interleaved, median_ratio
 
 SIZES = (20, 24, 24, 5)
 
@@ -134,7 +134,12 @@ def test_the_gate_sees_values_shapes_and_nan() -> None:
     assert "shape" in str(disagreement(expected[:1], expected))
 
 
-def test_contenders_take_turns_and_ratios_are_taken_within_a_round() -> None:
+def test_ratios_are_taken_within_a_round() -> None:
+    assert median_ratio([2.0, 20.0], [1.0, 100.0]) == pytest.approx((2 + 0.2) / 2)
+    assert median_ratio([3.0, 8.0, 1.0], [1.0, 4.0, 5.0]) == 2.0
+
+
+def test_contenders_take_turns() -> None:
     order: list[str] = []
     timings = interleaved({name: lambda name=name: order.append(name) for name in "ab"}, seconds=1e-4, min_rounds=5)  # type: ignore[misc]
     changes = sum(first != second for first, second in zip(order[:-1], order[1:], strict=True))

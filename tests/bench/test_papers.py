@@ -182,13 +182,12 @@ def test_a_damaged_result_is_named(tmp_path: Path) -> None:
 
 def test_held_out_samples_are_the_same_for_every_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits: list[ImageData] = []
-    build = training.recipes.build
 
-    def note(config: TrainConfig, data: ImageData) -> Trainer:
+    def note(cell: Cell, protocol: Protocol, data: ImageData, results: Results) -> object:
         splits.append(data)
-        return build(config, data)
+        return configure(cell, protocol, data, results)
 
-    monkeypatch.setattr(training.recipes, "build", note)
+    monkeypatch.setattr(training, "configure", note)
     dense = Variant("dense", "dense", {"method": "dense"})
     assert work(job(tmp_path, *(tiny(dense, held=True, seed=seed) for seed in (0, 1))), stop=never, load=noise) == 0
     first, second = splits

@@ -31,10 +31,16 @@ def free_port():
 def run(out, ranks, **options):
     """Train in `ranks` processes, or in this many restarts of them, and return what rank 0 wrote at the end."""
     out.mkdir()
+    wait_for(ranks, str(WORKER), json.dumps({"out": str(out), **options}))
+    return json.loads((out / "end.json").read_text())
+
+
+def wait_for(ranks, *script):
+    """Run a script with its arguments to its end, under torchrun if there are several ranks."""
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--monitor-interval", "0.1"]
     rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--local-addr", "127.0.0.1"]
     launch += ["--max-restarts", "1", *rendezvous]
-    command = [sys.executable, *(launch if ranks > 1 else []), str(WORKER), json.dumps({"out": str(out), **options})]
+    command = [sys.executable, *(launch if ranks > 1 else []), *script]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
@@ -45,7 +51,6 @@ def run(out, ranks, **options):
             end_session(process.pid)
             raise
     assert process.returncode == 0, told[-3000:]
-    return json.loads((out / "end.json").read_text())
 
 
 def end_session(leader):
@@ -100,6 +105,48 @@ def test_a_rank_killed_in_the_middle_costs_nothing_after_an_elastic_restart(tmp_
     whole = run(tmp_path / "whole", ranks, **case)
     assert whole.pop("attempt") == "0"
     assert broken == whole
+
+
+DIFFERING = """
+import json, sys, torch, torch.distributed as dist, sparsecore as sc
+from pathlib import Path
+from sparsecore.distributed import DataParallel, share, start, stop
+from sparsecore.errors import SparseCoreError
+from sparsecore.models import MLP
+
+def evolving(seed):
+    model = MLP(6, (8, 8), 2, density=0.4, seed=seed)
+    return model, sc.SET(model, torch.optim.SGD(model.parameters(), lr=0.1), every=4)
+
+def told(call, *args):
+    try:
+        call(*args)
+    except SparseCoreError as error:
+        return str(error)
+
+start("gloo")
+rank = dist.get_rank()
+(other, its_evolution), (model, evolution) = evolving(rank), evolving(0)
+messages = [told(DataParallel, other), told(share, its_evolution)]
+share(evolution).advance(rank)
+before = evolution.topologies
+messages.append(told(evolution.update))
+Path(sys.argv[1], f"{rank}.json").write_text(json.dumps([*messages, evolution.topologies == before]))
+stop()
+"""
+
+
+def test_where_a_rank_differs_all_of_them_raise_the_same_error_and_change_nothing(tmp_path):
+    script = tmp_path / "differing.py"
+    script.write_text(DIFFERING)
+    wait_for(2, str(script), str(tmp_path))
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    *messages, unchanged = first
+    for message, what in zip(messages, ("links", "links", "step and links"), strict=True):
+        expected = f"Expected the same {what} on every rank. Got others than on rank 0 on ranks [1]."
+        assert str(message).startswith(expected)
+    assert unchanged
 
 
 @pytest.fixture

@@ -130,7 +130,8 @@ def test_same_seed_and_weights_give_the_same_links_for_any_number_of_threads():
 def test_hidden_neurons_without_a_signal_lose_their_links():
     model, optimizer = problem(density=0.05)
     evolution = sc.CHTs(model, optimizer, every=1, zeta=0.5)
-    evolution.update()
+    below, above = (plan.edit.old.subset(plan.kept) for plan in evolution.update())
+    assert set(below.rows) == set(above.cols), "what is kept leads on"
     active = sc.evolution.active_neurons([layer.topology for layer in sc.sparse_layers(model).values()])
     report = evolution.report()
     assert report.anp == pytest.approx(np.concatenate(active).mean())

@@ -131,11 +131,13 @@ def test_a_run_under_sgd_goes_on_to_the_bit_from_a_file(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", EVOLVING)
-def test_a_damaged_state_is_refused_and_changes_nothing(name):
+def test_a_damaged_state_is_refused_and_changes_nothing(name, tmp_path):
     model, optimizer = sgd(density=0.2)
     evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=4, steps=40, seed=3)
     train(model, optimizer, evolution, 6)
-    good = evolution.state_dict()
+    good = copy.deepcopy(evolution.state_dict())
+    train(model, optimizer, evolution, 1, 6)
+    save(tmp_path / "before", evolution.state_dict())
     for place in ("step", "memory", "layers"):
         with pytest.raises(CheckpointError, match="Expected"):
             evolution.load_state_dict({key: value for key, value in good.items() if key != place} | {"seed": 99})
@@ -149,7 +151,11 @@ def test_a_damaged_state_is_refused_and_changes_nothing(name):
     foreign["layers"][last]["own"] = torch.zeros(3)
     with pytest.raises(CheckpointError, match="do not fit its links"):
         evolution.load_state_dict(foreign)
-    assert evolution.seed == 3
+    save(tmp_path / "after", evolution.state_dict())
+    assert (tmp_path / "after").read_bytes() == (tmp_path / "before").read_bytes()
+    evolution.load_state_dict(good)
+    save(tmp_path / "good", evolution.state_dict())
+    assert (tmp_path / "good").read_bytes() != (tmp_path / "before").read_bytes(), "the states tell nothing apart"
 
 
 def test_methods_say_which_steps_they_read_and_refuse_to_skip_these():
@@ -242,14 +248,24 @@ def test_esml_is_cht_without_percolation_and_early_stop():
     assert (esml.predictor, esml.removal, esml.grow) == (cht.predictor, cht.removal, cht.grow)
 
 
-def test_a_layer_stops_where_most_new_links_are_the_removed_ones():
-    model, optimizer = problem(density=0.5)
-    evolution = sc.CHT(model, optimizer, every=1, early_stop=0.0)
-    evolution.update()
-    assert all(layer.frozen for layer in evolution.report().layers)
-    held = links_of(model)
-    train(model, optimizer, evolution, 3)
-    assert links_of(model) == held
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(("density", "zeta", "threshold"), [(0.5, 0.1, 0.08), (0.3, 0.3, 1.0)])
+def test_layers_stop_once_enough_new_links_are_the_removed_ones(density, zeta, threshold, together):
+    model, optimizer = problem(density=density)
+    evolution = sc.CHT(model, optimizer, every=1, zeta=zeta, early_stop=threshold, stop_together=together)
+    reached, stopped, counts = [False, False], [False, False], []
+    for step in range(5):
+        before = links_of(model).values()
+        train(model, optimizer, evolution, 1, step)
+        layers = evolution.report().layers
+        held = [old == new for old, new in zip(before, links_of(model).values(), strict=True)]
+        assert held == [done or row.overlap == 1 for done, row in zip(stopped, layers, strict=True)]
+        reached = [seen or row.overlap >= threshold for seen, row in zip(reached, layers, strict=True)]
+        stopped = [all(reached)] * 2 if together else reached
+        assert [row.frozen for row in layers] == stopped
+        assert [row["settled"] for row in evolution.state_dict()["layers"].values()] == reached
+        counts.append(sum(reached))
+    assert 1 in counts and counts[-1] == 2, "the layers come to the threshold one after the other"
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -586,24 +602,6 @@ def test_a_layer_that_is_not_trained_keeps_its_links_and_values(name):
     assert torch.equal(first.values, values)
     assert second.topology != other
     copy.deepcopy(optimizer).load_state_dict(optimizer.state_dict())
-
-
-@pytest.mark.parametrize("together", [False, True])
-def test_settled_layers_stop_each_by_itself_or_together(together):
-    model, optimizer = sgd(density=0.3)
-    first, second = sc.sparse_layers(model).values()
-    evolution = sc.CHT(model, optimizer, every=2, early_stop=0.9, stop_together=together)
-    evolution._states[0].settled = True
-    evolution._stop_early(evolution.rule)
-    held = first.topology
-    train(model, optimizer, evolution, 4)
-    assert (first.topology == held) is not together
-    evolution._states[1].settled = True
-    evolution._stop_early(evolution.rule)
-    held = [first.topology, second.topology]
-    train(model, optimizer, evolution, 4)
-    assert [first.topology, second.topology] == held
-    assert all(layer["settled"] and layer["frozen"] for layer in evolution.state_dict()["layers"].values())
 
 
 @pytest.mark.parametrize("name", ["top_kast", "deepr"])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from strategies import assert_canonical, random_topology, topologies
 
 from sparsecore.errors import ConfigError, SignalError
-from sparsecore.evolution import LayerView, Rule, plan_chain
+from sparsecore.evolution import LayerView, Rule, percolate, plan_chain
 from sparsecore.predictors import CH2L3n, Random
 from sparsecore.removal import Magnitude, SetSigned, Snip
 from sparsecore.schedules import Constant, Linear
@@ -100,6 +100,16 @@ def test_a_frozen_layer_keeps_its_links_where_neighbours_percolate(frozen):
     views = [view(random_topology(20, 20, 0.06, seed), frozen=seed == frozen, seed=seed) for seed in range(3)]
     plans = plan_chain(views, Rule(zeta=Constant(0.5)), 1, 0)
     assert [plan.edit.is_identity for plan in plans] == [seed == frozen for seed in range(3)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_removal_leaves_is_percolated_before_new_links_grow(seed):
+    views = [view(random_topology(20, 20, 0.1, seed + place), seed=seed + place) for place in range(3)]
+    left = [plan.kept for plan in plan_chain(views, Rule(zeta=Constant(0.5), percolate=False), 1, seed)]
+    plans = plan_chain(views, Rule(zeta=Constant(0.5)), 1, seed)
+    expected = percolate([layer.topology for layer in views], left)
+    assert [plan.kept.tolist() for plan in plans] == [positions.tolist() for positions in expected]
+    assert sum(map(len, expected)) < sum(map(len, left))
 
 
 def test_a_missing_gradient_is_named():

@@ -189,7 +189,7 @@ def test_cifar10_is_decoded_channel_by_channel(tmp_path: Path) -> None:
     write_cifar(tmp_path, [png(image) for image in pixels])
     loaded = data.load("cifar10", tmp_path)
     planes = pixels.transpose(0, 3, 1, 2).reshape(3, 3, -1) / 255
-    mean, std = np.array(loaded.mean)[:, None], np.array(loaded.std)[:, None]
+    mean, std = np.array([[0.4914], [0.4822], [0.4465]]), np.array([[0.2470], [0.2435], [0.2616]])
     np.testing.assert_allclose(loaded.train_x.reshape(3, 3, -1), (planes - mean) / std, rtol=1e-5, atol=1e-5)
 
 
@@ -218,3 +218,13 @@ def test_the_published_files_are_read_whole(data_folder: Path, name: str) -> Non
     assert loaded.n_classes == 10
     assert loaded.train_x.mean() == pytest.approx(0, abs=1e-3)
     assert loaded.train_x.std() == pytest.approx(1, abs=1e-3)
+
+
+def test_channels_of_the_published_cifar10_are_centred_and_of_unit_spread(data_folder: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    published = next((data_folder / "cifar10").glob("train-*.parquet"))
+    some = next(parquet.ParquetFile(published).iter_batches(5000, columns=["img"])).column("img")
+    write_cifar(tmp_path, [image["bytes"] for image in some.to_pylist()])
+    channels = data.load("cifar10", tmp_path).train_x.reshape(5000, 3, -1).swapaxes(0, 1).reshape(3, -1)
+    np.testing.assert_allclose(channels.mean(1), 0, atol=0.05)
+    np.testing.assert_allclose(channels.std(1), 1, atol=0.05)

@@ -30,7 +30,7 @@ def test_a_model_of_links_learns_and_its_links_move() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     dst = sc.CHTs(model, optimizer, every=3, steps=10, zeta=0.1)
     ids = torch.randint(100, (4, 16))
-    losses = []
+    losses, before = [], dst.topologies
     for _ in range(7):
         loss = model(input_ids=ids, labels=ids).loss
         loss.backward()
@@ -40,6 +40,7 @@ def test_a_model_of_links_learns_and_its_links_move() -> None:
         losses.append(float(loss.detach()))
     assert dst.report().updates == 2
     assert losses[-1] < losses[0]
+    assert all(new != old for new, old in zip(dst.topologies, before, strict=True))
 
 
 def test_an_unknown_size_is_refused() -> None:
