@@ -29,7 +29,9 @@ def export(
     dense_above: Annotated[
         float, typer.Option(help="Density above which --compact makes a layer dense: 1 never, 0 always.")
     ] = DENSE_ABOVE,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file or scipy folder of an earlier export.")
+    ] = False,
 ) -> dict[str, Any]:
     """Write the model of the last checkpoint of a run as safetensors, scipy, torch or onnx (docs/export.md)."""
     if format not in FORMATS:

@@ -29,9 +29,11 @@ class ZeroShot:
     metrics : dict of str to float
         What the task itself reports, under the harness's names.
     accuracy : float, optional
-        Share of documents in which the right choice is the most likely one; none outside multiple choice.
+        Share of documents in which the right choice is the most likely one; none outside multiple choice, and none for
+        tasks that judge the answers themselves (``process_results``): what they name as target may be a placeholder.
     mcc : float, optional
-        Matthews correlation between right and most likely choices: 1 if all agree, 0 on average by chance.
+        Matthews correlation between right and most likely choices: 1 if all agree, 0 on average by chance. None where
+        `accuracy` is.
     """
 
     n: int
@@ -117,7 +119,7 @@ def evaluate(
         task_manager=manager,
     )
     return {
-        name: _zero_shot(done["results"][name], samples, done["configs"][name]["output_type"])
+        name: _zero_shot(done["results"][name], samples, done["configs"][name])
         for name, samples in done["samples"].items()
     }
 
@@ -135,13 +137,18 @@ def matthews(right: Sequence[int], given: Sequence[int]) -> float:
     return float(matthews_corrcoef(right, given)) if len({*right, *given}) > 1 else 0.0
 
 
-def _zero_shot(reported: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], output_type: str) -> ZeroShot:
+def _zero_shot(
+    reported: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
+) -> ZeroShot:
     numbers = {
         name.removesuffix(",none"): float(value)
         for name, value in reported.items()
         if isinstance(value, (int, float)) and "stderr" not in name and name != "sample_len"
     }
-    pairs = [_choice(sample) for sample in samples] if output_type == "multiple_choice" else []
+    is_choice = config["output_type"] == "multiple_choice" and config.get("process_results") is None
+    # For mutual information the likelihoods of the choices without their question follow those behind it.
+    twice = any(metric["metric"] == "acc_mutual_info" for metric in config.get("metric_list") or ())
+    pairs = [_choice(sample, twice=twice) for sample in samples] if is_choice else []
     if not pairs or any(pair is None for pair in pairs):
         return ZeroShot(len(samples), numbers)
     right, given = zip(*(pair for pair in pairs if pair is not None), strict=True)
@@ -149,12 +156,13 @@ def _zero_shot(reported: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]
     return ZeroShot(len(samples), numbers, agree, matthews(right, given))
 
 
-def _choice(sample: Mapping[str, Any]) -> tuple[int, int] | None:
+def _choice(sample: Mapping[str, Any], *, twice: bool) -> tuple[int, int] | None:
     """Return the right and the most likely choice; none where the task names the right one by other means."""
     right = sample["target"]
     if not isinstance(right, int):
         return None
-    likelihoods = [float(found[0]) for found in sample["filtered_resps"]]
+    found = sample["filtered_resps"]
+    likelihoods = [float(response[0]) for response in (found[: len(found) // 2] if twice else found)]
     return right, max(range(len(likelihoods)), key=likelihoods.__getitem__)
 
 

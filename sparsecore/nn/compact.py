@@ -45,7 +45,7 @@ class Compaction:
     made_constant : list of str
         Layers that a `Constant` replaced, because no signal passes through their chain.
     left_alone : list of str
-        Layers that were not touched, and why.
+        Layers that were not touched, by their names in the given model, and why.
     links_before, links_after : int
         Stored links of sparse layers; of those that became dense only before.
     bytes_before, bytes_after : int
@@ -115,12 +115,14 @@ def compact(model: nn.Module, *, dense_above: float = DENSE_ABOVE) -> tuple[nn.M
     report = Compaction(bytes_before=stored_bytes(model))
     report.links_before = sum(layer.topology.n_links for layer in sparse_layers(model).values())
     twin = copy.deepcopy(model).eval().requires_grad_(False)
+    names = {id(layer): name or "model" for name, layer in sparse_layers(twin).items()}
     walk = _Walk(twin, dense_above, report)
     small = walk.rewritten(twin)
     seen = set(walk.handled)
-    for name, layer in sparse_layers(small).items():
+    for layer in sparse_layers(small).values():
         if id(layer) not in seen:
-            report.left_alone.append(f"{name} ({walk.reasons.get(id(layer), 'stands outside a sequence of layers')})")
+            reason = walk.reasons.get(id(layer), "stands outside a sequence of layers")
+            report.left_alone.append(f"{names[id(layer)]} ({reason})")
     report.links_after = sum(layer.topology.n_links for layer in sparse_layers(small).values())
     report.bytes_after = stored_bytes(small)
     if report.left_alone:
@@ -178,6 +180,8 @@ class _Walk:
         for name, step in steps:
             belongs = self._belongs(step)
             if run and not (belongs and _fits(run, step)):
+                if isinstance(step, nn.BatchNorm1d) and belongs:
+                    self.report.left_alone.append(f"{name} (normalises axis 1, not the outputs of the layer before)")
                 out += self._run(run)
                 run = []
             if belongs and (run or not acts_per_neuron(step)):
@@ -206,7 +210,8 @@ class _Walk:
         self.report.inputs_dropped += int((~read).sum())
         if not read.any():
             self.report.made_constant += names
-            return [Constant(torch.from_numpy(stages[-1].offsets()).to(example), n_in), *betweens[-1]]
+            behind = [_writing_nothing(module) for module in betweens[-1]]  # all samples share the memory of a constant
+            return [Constant(torch.from_numpy(stages[-1].offsets()).to(example), n_in), *behind]
         out: list[nn.Module] = []
         if not read.all():
             out.append(SelectFeatures(torch.from_numpy(np.flatnonzero(read)).to(example.device), n_in))
@@ -257,8 +262,21 @@ def _parted(run: Sequence[tuple[str, nn.Module]]) -> tuple[list[str], list[Stage
 
 
 def _fits(run: Sequence[tuple[str, nn.Module]], step: nn.Module) -> bool:
-    """Tell whether a step may stand behind a run: a layer has to read as many neurons as there are."""
-    if not isinstance(step, SparseLinear | nn.Linear):
+    """Tell whether a step may stand behind a run: it has to read as many neurons as there are."""
+    if isinstance(step, SparseLinear | nn.Linear):
+        n_read = step.in_features
+    elif isinstance(step, nn.BatchNorm1d):  # of inputs with three axes it normalises the second
+        n_read = step.num_features
+    else:
         return True
     last = next(module for _, module in reversed(run) if isinstance(module, SparseLinear | nn.Linear))
-    return last.out_features == step.in_features
+    return last.out_features == n_read
+
+
+def _writing_nothing(module: nn.Module) -> nn.Module:
+    """Return a per-neuron module that leaves its inputs as they are."""
+    if not getattr(module, "inplace", False):
+        return module
+    apart = copy.deepcopy(module)
+    apart.inplace = False  # type: ignore[assignment]
+    return apart

@@ -192,7 +192,7 @@ def kept_between(modules: Sequence[nn.Module], keep: BoolArray) -> list[nn.Modul
 
 def signal_of(stage: Stage, between: Sequence[nn.Module]) -> Float64Array:
     """Return what each output of a stage sends on when no link reaches it: its bias behind `between`, (n_out,)."""
-    x = torch.from_numpy(stage.offsets())[None]
+    x = torch.tensor(stage.offsets())[None]  # a copy: modules with inplace=True write into it
     with torch.no_grad():
         for module in between:
             x = copy.deepcopy(module).cpu().double().eval()(x)

@@ -124,6 +124,19 @@ def test_what_cannot_be_done_ends_in_one_line_and_status_2(
     assert message in err
 
 
+def test_force_leaves_folders_that_are_no_export(
+    run: tuple[RunFolder, recipes.ImageRun],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("only copy")
+    status, _, err = call(monkeypatch, capsys, run[0].path, "--force", "--out", tmp_path)
+    assert (status, notes.read_text()) == (2, "only copy")
+    assert "Got the folder" in err
+
+
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", {})
     for model in ({"other": torch.zeros(2)}, {"hidden.0.bias": torch.zeros(2)}, 3):

@@ -14,7 +14,7 @@ transformers = pytest.importorskip("transformers", reason="the extra 'huggingfac
 
 import sparsecore as sc  # noqa: E402
 from sparsecore.errors import ConfigError  # noqa: E402
-from sparsecore.integrations.lm_eval import evaluate, main, matthews  # noqa: E402
+from sparsecore.integrations.lm_eval import _zero_shot, evaluate, main, matthews  # noqa: E402
 from sparsecore.integrations.pretrained import from_pretrained  # noqa: E402
 
 CHOICES = (" no", " yes", " maybe")
@@ -25,6 +25,31 @@ def test_matthews_is_that_of_two_kinds_and_of_more() -> None:
     assert matthews([1, 1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 1, 0, 0, 0]) == pytest.approx(4 / 240**0.5)
     assert matthews([0, 1, 2, 0], [0, 1, 2, 0]) == pytest.approx(1.0)
     assert matthews([2, 2], [2, 2]) == 0.0
+
+
+CONFIG = {"output_type": "multiple_choice"}
+METRICS = [{"metric": "acc"}, {"metric": "acc_mutual_info"}]
+
+
+@pytest.mark.parametrize(
+    ("config", "likelihoods", "expected"),
+    [
+        (CONFIG, [-5.0, -6.0, -2.0, -3.0], (0.0, 0.0)),
+        (CONFIG | {"metric_list": METRICS[:1]}, [-5.0, -6.0], (0.5, 0.0)),
+        # The choices without their question follow: the third and the fourth are no choices.
+        (CONFIG | {"metric_list": METRICS}, [-5.0, -6.0, -2.0, -3.0], (0.5, 0.0)),
+        # The target is a placeholder where the task judges by itself.
+        (CONFIG | {"process_results": "def process_results_mc2(doc, results): ..."}, [-5.0, -6.0], (None, None)),
+        (CONFIG | {"output_type": "loglikelihood"}, [-5.0], (None, None)),
+    ],
+)
+def test_only_the_choices_of_a_task_are_compared(
+    config: dict[str, Any], likelihoods: list[float], expected: tuple[float | None, float | None]
+) -> None:
+    samples = [{"target": target, "filtered_resps": [(value, False) for value in likelihoods]} for target in (0, 1)]
+    found = _zero_shot({"acc,none": 1.0, "acc_stderr,none": 0.1}, samples, config)
+    assert (found.n, found.metrics) == (2, {"acc": 1.0})
+    assert (found.accuracy, found.mcc) == expected
 
 
 def test_the_harness_is_named_where_it_is_missing(

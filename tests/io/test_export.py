@@ -26,7 +26,8 @@ LOADED = ("safetensors", "scipy", "torch")
 SUFFIX = {"safetensors": ".safetensors", "scipy": "", "torch": ".pt2", "onnx": ".onnx"}
 ACTIVATIONS = (
     nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.2), nn.ELU(0.5), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.Tanh(),
-    nn.Sigmoid(), nn.Softplus(2.0), nn.Hardtanh(-0.5, 0.7), nn.Dropout(0.5), nn.Identity(),
+    nn.Sigmoid(), nn.Softplus(2.0), nn.Softplus(2.0, threshold=0.5), nn.Hardtanh(-0.5, 0.7), nn.Dropout(0.5),
+    nn.Identity(), nn.ReLU(inplace=True),
 )  # fmt: skip
 
 
@@ -271,14 +272,44 @@ def test_nothing_is_replaced_unless_asked_for(tmp_path):
     export_model(mlp(), path)
     with pytest.raises(ExportError, match="which exists"):
         export_model(mlp(), path)
-    export_model(mlp(), path, "scipy", replace=True)
-    assert path.is_dir()
-    export_model(mlp(), path, replace=True)
-    assert path.is_file()
+    for compacted in (True, False):
+        export_model(mlp(), path, "scipy", replace=True, compacted=compacted)
+        assert path.is_dir()
+    with pytest.raises(ExportError, match="which exists"):
+        export_model(mlp(), path, "scipy")
     with pytest.raises(UnknownNameError, match="Did you mean 'safetensors'"):
         export_model(mlp(), path, "safetensor")
     with pytest.raises(CheckpointError, match="Expected to write"):
         export_model(mlp(), tmp_path / "no" / "folder")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("format", LOADED)
+@pytest.mark.parametrize("kind", ["run", "foreign", "damaged", "more"])
+def test_a_folder_with_anything_but_an_export_stays(tmp_path, format, kind):
+    folder = tmp_path / "folder"
+    if kind == "more":
+        export_model(mlp(), folder, "scipy")
+    else:
+        folder.mkdir()
+    header = {"foreign": '{"format": "other"}', "damaged": '{"format": "sparsecore-export", "version": 1'}.get(kind)
+    (folder / ("notes.txt" if header is None else "model.json")).write_text(header or "only copy")
+    before = names(tmp_path)
+    for replace in (True, False):
+        with pytest.raises(ExportError, match="Got the folder .*Choose another"):
+            export_model(mlp(), folder, format, replace=replace)
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("format", ["safetensors", "torch", "onnx"])
+def test_only_scipy_replaces_the_folder_of_an_export(tmp_path, format):
+    folder = export_model(mlp(), tmp_path / "model", "scipy").path
+    with pytest.raises(ExportError, match="Got the folder"):
+        export_model(mlp(), folder, format, replace=True)
+    load_exported(folder)
 
 
 @pytest.mark.parametrize("format", LOADED)

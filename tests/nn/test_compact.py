@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from sparsecore.storage import Topology
 
 ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh,
-    nn.Identity, nn.Dropout,
+    nn.Identity, nn.Dropout, partial(nn.ReLU, inplace=True), partial(nn.ELU, inplace=True),
 )  # fmt: skip
 
 
@@ -133,6 +134,29 @@ def test_a_chain_that_no_signal_passes_becomes_its_constant():
         small(x[..., :3])
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU])
+@pytest.mark.parametrize("pairs", [[], [(0, 0)]], ids=["all constant", "some constant"])
+def test_activations_that_write_in_place_change_nothing(activation, pairs):
+    first, second = links(pairs, (3, 4)), links([(0, 0), (1, 2)], (2, 3))
+    nn.init.uniform_(first.bias, -1, -0.5)
+    net = nn.Sequential(first, activation(inplace=True), second, activation(inplace=True))
+    small, report = compact(net)
+    assert report.constants_folded or report.made_constant
+    x = torch.randn(6, 4, dtype=torch.float64)
+    for _ in range(2):
+        torch.testing.assert_close(small(x), net(x))
+    assert all(net[at].inplace for at in (1, 3))
+
+
+def test_a_norm_of_channels_ends_a_run():
+    net = nn.Sequential(links([(0, 0)], (3, 4)), norm(5), nn.ReLU(), links([(0, 0), (1, 2)], (2, 3))).eval()
+    small, report = compact(net)
+    assert report.left_alone == ["1 (normalises axis 1, not the outputs of the layer before)"]
+    assert (report.neurons_removed, report.inputs_dropped) == (0, 4)
+    x = torch.randn(6, 5, 4, dtype=torch.float64)
+    torch.testing.assert_close(small(x), net(x))
+
+
 def test_layers_that_are_dense_inside_become_dense():
     block = [(row, col) for row in range(3) for col in range(3)]
     net = SparseSequential(links(block, (100, 100)), nn.ReLU(), links([(9, 0), (9, 1), (9, 2)], (10, 100)))
@@ -204,12 +228,13 @@ def test_sequences_inside_other_models_are_compacted_and_the_rest_is_left_alone(
 def test_layers_with_hooks_or_several_places_are_left_alone():
     hooked, shared = SparseLinear(20, 20, density=0.05, seed=0), SparseLinear(20, 20, density=0.05, seed=1)
     hooked.register_forward_hook(lambda module, args, output: output + 1)
-    net = nn.Sequential(hooked, nn.ReLU(), shared, nn.ReLU(), shared)
+    net = nn.Sequential(nn.Dropout(), hooked, nn.Sequential(nn.ReLU(), shared), nn.ReLU(), shared).eval()
     small, report = compact(net)
     x = torch.randn(3, 20)
     torch.testing.assert_close(small(x), net(x))
     assert report.neurons_removed == 0
-    assert sorted(reason.split(" (")[1] for reason in report.left_alone) == ["has hooks)", "used in several places)"]
+    assert report.left_alone == ["1 (has hooks)", "2.1 (used in several places)"]
+    assert compact(hooked)[1].left_alone == ["model (has hooks)"]
 
 
 def test_modules_between_keep_their_hooks():

@@ -15,7 +15,7 @@ from torch import nn
 from sparsecore.errors import ConfigError, UnknownNameError
 from sparsecore.models import MLP
 from sparsecore.nn import sparse_layers
-from sparsecore.planning import OPTIMIZERS, Outline, outline_mlp, outline_model, plan_model, this_machine
+from sparsecore.planning import OPTIMIZERS, Outline, machine, outline_mlp, outline_model, plan_model, this_machine
 from sparsecore.planning.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,9 +178,45 @@ def test_wrong_requests_are_refused() -> None:
     assert set(OPTIMIZERS) == {"sgd", "momentum", "adam", "adamw"}
 
 
+GIB = 2**30
+V1 = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file")
+V2 = ("memory.max", "memory.current", "memory.stat", "inactive_file")
+
+
+@pytest.mark.parametrize(
+    ("files", "limit", "cache", "free"),
+    [
+        (V1, 16 * GIB, 5 * GIB, 11 * GIB),
+        (V2, 16 * GIB, 5 * GIB, 11 * GIB),
+        (V2, 16 * GIB, 12 * GIB, 16 * GIB),  # the counters are not read at one instant
+        (V2, 8 * GIB, 1 * GIB, 0),
+        (V2, 16 * GIB, None, 6 * GIB),
+        (V2, "max", 5 * GIB, 64 * GIB),
+    ],
+)
+def test_page_cache_of_a_container_is_free(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: tuple[str, ...],
+    limit: int | str,
+    cache: int | None,
+    free: int,
+) -> None:
+    (tmp_path / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {64 * 2**20} kB\n")
+    contents = {files[0]: limit, files[1]: 10 * GIB}
+    if cache is not None:
+        contents[files[2]] = f"anon 1\ninactive_file_of_others 7\n{files[3]} {cache}\nactive_file 3"
+    for name, content in contents.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{content}\n")
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
+    assert this_machine().ram_bytes == free
+
+
 def test_the_machine_says_how_much_is_free() -> None:
-    machine = this_machine()
-    assert isinstance(machine, Machine)
+    found = this_machine()
+    assert isinstance(found, Machine)
     if Path("/proc/meminfo").exists():
-        assert machine.ram_bytes is not None
-        assert machine.ram_bytes > 2**20
+        assert found.ram_bytes is not None
+        assert found.ram_bytes > 2**20

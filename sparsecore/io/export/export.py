@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from sparsecore.errors import CheckpointError, ExportError, UnknownNameError
-from sparsecore.io.export.lists import read_safetensors, read_scipy, write_safetensors, write_scipy
+from sparsecore.io.export.lists import is_scipy_export, read_safetensors, read_scipy, write_safetensors, write_scipy
 from sparsecore.io.export.onnx_graph import write_onnx
 from sparsecore.io.export.torch_program import read_torch, write_torch
 from sparsecore.nn import Compaction, compact
@@ -75,12 +75,12 @@ def export_model(
     dense_above : float
         Handed to `compact`.
     replace : bool
-        Replace what is at `path`.
+        Replace the file at `path`, or the folder that this function wrote as scipy before. Other folders are refused.
 
     Raises
     ------
     ExportError
-        If the format cannot hold the model, its package is missing, or something is at `path` already.
+        If the format cannot hold the model, its package is missing, or something is at `path` that must stay.
     UnknownNameError
         If there is no such format.
     CheckpointError
@@ -99,6 +99,11 @@ def export_model(
     if format not in _WRITERS:
         raise UnknownNameError("format", format, _WRITERS)
     target = Path(path)
+    if target.is_dir() and not (format == "scipy" and is_scipy_export(target)):
+        raise ExportError(
+            f"Expected no folder at the path, or for scipy that of an earlier export. Got the folder {target}. "
+            "Choose another path."
+        )
     if target.exists() and not replace:
         raise ExportError(f"Expected a new file. Got {target}, which exists. Replace it with replace=True (--force).")
     report: Compaction | None = None

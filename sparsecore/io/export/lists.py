@@ -21,7 +21,7 @@ from sparsecore.io.export.program import build, describe
 from sparsecore.nn import sparse_layers
 from sparsecore.storage import from_scipy
 
-__all__ = ["read_safetensors", "read_scipy", "write_safetensors", "write_scipy"]
+__all__ = ["is_scipy_export", "read_safetensors", "read_scipy", "write_safetensors", "write_scipy"]
 
 _FORMAT, _VERSION = "sparsecore-export", 1
 _MODEL, _TENSORS = "model.json", "tensors.npz"
@@ -89,6 +89,16 @@ def read_scipy(folder: Path) -> nn.Module:
             raise
         raise CheckpointError(f"Expected a whole exported model in {folder}. Got a damaged one ({error}).") from error
     return build(program, tensors)
+
+
+def is_scipy_export(folder: Path) -> bool:
+    """Tell whether a folder holds nothing but what `write_scipy` wrote."""
+    try:
+        header = _parsed(folder, json.loads((folder / _MODEL).read_text(encoding="utf-8")))
+        written = {_MODEL, _TENSORS, *(layer["file"] for layer in header["sparse_layers"].values())}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, CheckpointError):
+        return False
+    return all(file.is_file() and file.name in written for file in folder.iterdir())
 
 
 def _header(model: nn.Module) -> dict[str, Any]:

@@ -159,8 +159,10 @@ def _silu(graph: _Graph, module: Any) -> None:
 
 
 def _softplus(graph: _Graph, module: Any) -> None:
-    beta = graph.scalar(module.beta)
-    graph.node("Div", graph.node("Softplus", graph.node("Mul", graph.value, beta)), beta)
+    x, beta = graph.value, graph.scalar(module.beta)
+    scaled = graph.node("Mul", x, beta)
+    is_linear = graph.node("Greater", scaled, graph.scalar(module.threshold))
+    graph.node("Where", is_linear, x, graph.node("Div", graph.node("Softplus", scaled), beta))
 
 
 def _clip(low: str, high: str) -> Callable[[_Graph, Any], None]:
