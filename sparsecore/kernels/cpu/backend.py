@@ -51,19 +51,19 @@ class NumbaBackend:
             return x.new_zeros(0, plan.widths[-1]), (), Pass(launch, layers)
         ready = _is_tile(plan, x)
         route = route_of(launch, FORWARD, keep=keep, pack=not ready, unpack=not plan.whole)
-        outputs = plan.tiles(n, again=route.last_again)
+        outputs = _one_tile(plan) if plan.whole else plan.tiles(n, again=route.last_again)
         block = torch.empty(plan.kept.n if keep else plan.scratch.n, dtype=plan.dtype)
         inputs = x if ready else block if keep else plan.tiles(0, again=route.first_again)
         rows = None if plan.whole else _rows(launch, n)
         _run_forward(route, launch, layers, None if ready else x, block, inputs, outputs, rows)
-        y = _as_rows(plan, outputs) if rows is None else rows
+        y = outputs if rows is None else rows
         if not keep:
             return y, (), None
         saved = [block]
         if ready:
             saved.append(x)
         if launch.relus[-1]:
-            saved.append(y if rows is None else outputs)
+            saved.append(outputs)
         return y, tuple(saved), Pass(launch, layers)
 
     def backward(
@@ -161,10 +161,9 @@ def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
     return plan.whole and x.stride() == (1, plan.lanes) and x.data_ptr() % 64 == 0
 
 
-def _as_rows(plan: Plan, tile: torch.Tensor) -> torch.Tensor:
-    """Return the one tile of a whole plan as (B, features): its memory, but no view, so that users may change it."""
-    rows = torch.empty(0, dtype=plan.dtype)
-    return rows.set_(tile.untyped_storage(), tile.storage_offset(), (plan.batch, tile.shape[1]), (1, plan.batch))
+def _one_tile(plan: Plan) -> torch.Tensor:
+    """Return room for the outputs of a whole plan, (B, n_out), laid out as its tile; no view, so users may change it."""
+    return torch.empty_strided((plan.batch, plan.widths[-1]), (1, plan.batch), dtype=plan.dtype)
 
 
 def _versions(layers: Sequence[Layer]) -> list[int]:
