@@ -162,7 +162,7 @@ def _is_tile(plan: Plan, x: torch.Tensor) -> bool:
 
 
 def _one_tile(plan: Plan) -> torch.Tensor:
-    """Return room for the outputs of a whole plan, (B, n_out), laid out as its tile; no view, so users may change it."""
+    """Return room for the outputs of a whole plan, (B, n_out), laid out as its tile; no view: users may change it."""
     return torch.empty_strided((plan.batch, plan.widths[-1]), (1, plan.batch), dtype=plan.dtype)
 
 
