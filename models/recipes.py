@@ -21,6 +21,7 @@ from sparsecore.errors import (
     UnknownNameError,
     check_count,
     check_fraction,
+    check_not_negative,
     check_positive,
     check_types,
 )
@@ -189,9 +190,8 @@ class ImageRun:
             check_count("hidden", size, "the number of neurons of every hidden layer", low=1)
         check_positive("lr", self.lr, "the learning rate at the first step")
         check_fraction("momentum", self.momentum, "the share of the last step that is taken again")
-        for name in ("lr_end", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"Expected {name} >= 0. Got {getattr(self, name)!r}. Give a finite number.")
+        check_not_negative("lr_end", self.lr_end, "the learning rate of the last step")
+        check_not_negative("weight_decay", self.weight_decay, "the pull of all values towards zero")
         for name, meaning in (("every", "the number of steps between updates"), ("threads", "the number of threads")):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), meaning, low=1)

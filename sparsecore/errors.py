@@ -24,6 +24,7 @@ __all__ = [
     "UnknownNameError",
     "check_count",
     "check_fraction",
+    "check_not_negative",
     "check_positive",
     "check_types",
 ]
@@ -124,6 +125,13 @@ def check_positive(name: str, value: float, meaning: str) -> float:
     """Return `value` as a float above 0, or raise `ConfigError`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0 or not math.isfinite(value):
         raise ConfigError(f"Expected {name} > 0. Got {value!r}. {name} is {meaning}.")
+    return float(value)
+
+
+def check_not_negative(name: str, value: float, meaning: str) -> float:
+    """Return `value` as a finite float of at least 0, or raise `ConfigError`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ConfigError(f"Expected {name} >= 0 and finite. Got {value!r}. {name} is {meaning}.")
     return float(value)
 
 

@@ -15,7 +15,7 @@ import torch.optim.optimizer as _every_optimizer
 from sparsecore._typing import Int64Array
 from sparsecore.kernels.cpu.optimize import momentum_sgd
 
-__all__ = ["SGD"]
+__all__ = ["SGD", "is_watched"]
 
 Closure = Callable[[], torch.Tensor]
 
@@ -23,6 +23,16 @@ Closure = Callable[[], torch.Tensor]
 _torch_step: Callable[..., torch.Tensor | None] = torch.optim.SGD.step
 if not getattr(_torch_step, "hooked", False):
     _torch_step = torch.optim.Optimizer.profile_hook_step(_torch_step)
+
+
+def is_watched(optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether hooks, its own or those of all optimizers, wait for the steps of an optimizer."""
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _every_optimizer._global_optimizer_pre_hooks
+        or _every_optimizer._global_optimizer_post_hooks
+    )
 
 
 class SGD(torch.optim.SGD):
@@ -42,7 +52,8 @@ class SGD(torch.optim.SGD):
 
     def step(self, closure: Closure | None = None) -> torch.Tensor | None:  # type: ignore[override]
         """Take one step; returns the loss if `closure` computes it."""
-        if closure is not None or self._is_watched() or not all(map(self._is_plain_group, self.param_groups)):
+        special = closure is not None or is_watched(self) or self._is_scaled()
+        if special or not all(map(self._is_plain_group, self.param_groups)):
             return _torch_step(self, closure)
         for group in self.param_groups:
             rate, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
@@ -63,16 +74,9 @@ class SGD(torch.optim.SGD):
             for parameter in group["params"]:
                 parameter.grad = None
 
-    def _is_watched(self) -> bool:
-        """Tell whether a step does more than the step: hooks, or the scaling of gradients that a scaler left to it."""
-        return bool(
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or _every_optimizer._global_optimizer_pre_hooks
-            or _every_optimizer._global_optimizer_post_hooks
-            or getattr(self, "grad_scale", None) is not None
-            or getattr(self, "found_inf", None) is not None
-        )
+    def _is_scaled(self) -> bool:
+        """Tell whether a gradient scaler has left the unscaling of this step to the optimizer."""
+        return getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None
 
     def _is_plain_group(self, group: dict[str, Any]) -> bool:
         """Tell whether the kernel can do the step of a group."""

@@ -17,9 +17,6 @@ __all__ = ["Figure", "Runs", "difference", "figure", "summary_field"]
 
 _SEEDS = (0, 1, 2)
 
-#: What lies below one standard deviation of a normal distribution.
-_ONE_SIGMA = 0.8413447460685429
-
 Value = Callable[[Mapping[str, Any]], float | None]
 
 
@@ -93,6 +90,6 @@ def difference(a: Figure, b: Figure, n_test: int) -> tuple[float, float]:
 
 def _error(side: Figure, n_test: int) -> float:
     if side.error is not None:
-        return side.error * (float(student.ppf(_ONE_SIGMA, side.n - 1)) if side.n > 1 else 1.0)
+        return side.error * (float(student.ppf(statistics.NormalDist().cdf(1), side.n - 1)) if side.n > 1 else 1.0)
     share = min(max(side.mean / 100, 0.0), 1.0)
     return 100 * math.sqrt(share * (1 - share) / n_test)

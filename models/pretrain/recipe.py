@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from sparsecore import generators
-from sparsecore.errors import ConfigError, UnknownNameError, check_count, check_fraction, check_positive
+from sparsecore.errors import (
+    ConfigError,
+    UnknownNameError,
+    check_count,
+    check_fraction,
+    check_not_negative,
+    check_positive,
+)
 from sparsecore.evolution import methods
 from sparsecore.models.llama import SIZES
 from sparsecore.models.options import DENSE, accepted, option
@@ -78,9 +84,8 @@ class LlamaRun:
                 f"down. Got {self.density}. Lower --density, or raise --density-start."
             )
         check_positive("lr", self.lr, "the highest learning rate")
-        for name in ("weight_decay", "clip"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"Expected {name} >= 0. Got {getattr(self, name)!r}. Give a finite number.")
+        check_not_negative("weight_decay", self.weight_decay, "the pull of all values towards zero")
+        check_not_negative("clip", self.clip, "the largest norm of all gradients together, 0 for none")
         for name in ("every", "steps", "batch", "accumulate", "valid_every", "save_every", "valid_documents"):
             check_count(name, getattr(self, name), "a number of the run", low=1)
         check_count("context", self.context, "the number of tokens of a sequence", low=2)

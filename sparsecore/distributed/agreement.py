@@ -73,8 +73,7 @@ class _Agreement:
         if dist.get_rank(self._group) == 0:
             plans, memory = self._lead(evolution)
         else:
-            reborn = evolution.rule is not None and "signs" in evolution.rule.needs
-            plans, memory = self._follow(topologies, reborn=reborn)
+            plans, memory = self._follow(topologies, reborn=evolution.rule is not None and evolution.rule.grows_anew)
         require_same("planned links", same_links(plan.edit.new for plan in plans), self._group)
         return plans, memory
 

@@ -22,7 +22,7 @@ from sparsecore.kernels.cpu.launch import Form
 from sparsecore.kernels.cpu.steps import Steps
 from sparsecore.nn import SparseLinear, SparseSequential
 from sparsecore.nn.chain import has_hooks
-from sparsecore.optim import SGD
+from sparsecore.optim import SGD, is_watched
 
 __all__ = ["CompiledSteps"]
 
@@ -100,11 +100,11 @@ class CompiledSteps:
         Raises
         ------
         ConfigError
-            If a class is none of the head's.
+            If a class of a sample to visit is none of the head's.
         ShapeError
             If the optimizer's momentum is that of other links.
         """
-        low, high = (int(end) for end in torch.aminmax(classes))
+        low, high = (int(end) for end in torch.aminmax(classes[order]))
         if low < 0 or high >= self._head.out_features:
             raise ConfigError(
                 f"Expected classes from 0 to {self._head.out_features - 1}, the outputs of the head. "
@@ -170,10 +170,10 @@ def _fits(module: nn.Module) -> TypeGuard[Hidden]:
 
 def _is_watched(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
     """Tell whether someone waits for calls or gradients of single steps."""
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-        return True
-    return any(map(has_hooks, model.modules())) or any(
-        parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in model.parameters()
+    return (
+        is_watched(optimizer)
+        or any(map(has_hooks, model.modules()))
+        or any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in model.parameters())
     )
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +14,7 @@ from torch import nn
 
 from sparsecore.errors import CheckpointError, ConfigError, check_count
 from sparsecore.evolution.apply import apply_edit, fresh_values
+from sparsecore.evolution.circuits import found_circuits, require_values, stated_circuits
 from sparsecore.evolution.companion import Companion
 from sparsecore.evolution.device_update import apply_on_device, runtime_for
 from sparsecore.evolution.finite import require_finite
@@ -26,13 +25,11 @@ from sparsecore.evolution.plan import LayerPlan, derive_seed, plan_model
 from sparsecore.evolution.report import LayerReport, Report
 from sparsecore.evolution.rule import Rule
 from sparsecore.evolution.signals import Recorder
-from sparsecore.nn import Circuit, SparseLinear, find_structure, sparse_layers
+from sparsecore.nn import SparseLinear, sparse_layers
 from sparsecore.predictors import Momentum
 from sparsecore.storage import Topology
 
 __all__ = ["Evolution"]
-
-_log = logging.getLogger("sparsecore.evolution")
 
 #: Plans an update in place of `Evolution.plan`, and returns what that returns.
 Planner = Callable[["Evolution"], tuple[Sequence[LayerPlan | DevicePlan], float]]
@@ -107,10 +104,11 @@ class Evolution:
         names = {id(layer): name for name, layer in sparse_layers(model).items()}
         if not names:
             raise ConfigError("Expected a model with SparseLinear layers. Got none. Build one or call sparsify(model).")
-        _require_values(model, optimizer)
+        require_values(model, optimizer)
         if rule is not None:
             rule.require_ranges(self.every, self.steps)
-        circuits = _circuits(model, rule) if chains is None else _stated(model, chains)
+        percolates = rule is not None and rule.percolate
+        circuits = found_circuits(model, warn=percolates) if chains is None else stated_circuits(model, chains)
         self._chains = [[LayerState(names[id(layer)], layer) for layer in circuit.layers] for circuit in circuits]
         self._circuits = circuits
         self._step, self._updates, self._last_update_s = 0, 0, 0.0
@@ -436,46 +434,3 @@ class Evolution:
             saved.give_to(mine)
         self._step, self._updates, self.seed, self._memory = step, updates, seed, memory
         self._listen_if_needed()
-
-
-def _circuits(model: nn.Module, rule: Rule | None) -> list[Circuit]:
-    structure = find_structure(model)
-    if structure.unknown and rule is not None and rule.percolate:
-        _log.warning(
-            "left unpercolated: %s. Say what follows what by chains=... or a method sparse_chains().",
-            structure.describe_unknown(),
-        )
-    return structure.circuits
-
-
-def _stated(model: nn.Module, chains: Sequence[Sequence[SparseLinear]]) -> list[Circuit]:
-    """Return the circuits of stated chains; layers in none of them are circuits of their own."""
-    names = {id(layer): name for name, layer in sparse_layers(model).items()}
-    given = [layer for chain in chains for layer in chain]
-    unknown = sum(id(layer) not in names for layer in given)
-    if unknown:
-        raise ConfigError(
-            f"Expected chains of the model's sparse layers. Got {unknown} that it does not hold. "
-            "Take them from the model that is trained."
-        )
-    counts = Counter(map(id, given))
-    twice = sorted(names[layer] for layer, count in counts.items() if count > 1)
-    if twice:
-        raise ConfigError(f"Expected every layer in one chain at most, once. Got {', '.join(twice)} more often.")
-    others = [[layer] for layer in sparse_layers(model).values() if id(layer) not in counts]
-    return [Circuit.chain(chain) for chain in [*chains, *others] if chain]
-
-
-def _require_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    for name, layer in sparse_layers(model).items():
-        if hasattr(layer.values, "device_mesh"):
-            raise ConfigError(
-                f"Expected whole values of {name!r}. Got values sharded by fully_shard, which cannot follow links that "
-                "move. Use sparsecore.distributed."
-            )
-        if layer.values.requires_grad and id(layer.values) not in held:
-            raise ConfigError(
-                f"Expected an optimizer that holds the values of {name!r}. Got one that does not. "
-                "Build it from model.parameters() after the model is sparse, or freeze them by requires_grad_(False)."
-            )

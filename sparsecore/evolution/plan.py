@@ -299,4 +299,4 @@ def _grow(view: LayerView, rule: Rule, kept: Int64Array, n: int, seed: int) -> L
     if rule.predictor is not None and n:
         left = view.topology.subset(kept)
         grown = rule.grow.grow(rule.predictor, left, n, seed, signals=view.signals)
-    return LayerPlan.of(view.topology, kept, grown, reborn="signs" in rule.needs)
+    return LayerPlan.of(view.topology, kept, grown, reborn=rule.grows_anew)

@@ -141,6 +141,11 @@ class Rule:
         return frozenset[str]().union(*(part.needs for part in parts if part is not None))
 
     @property
+    def grows_anew(self) -> bool:
+        """Whether a link that comes back within an update starts anew, as where it went for leaving its sign."""
+        return "signs" in self.needs
+
+    @property
     def read_steps(self) -> int | None:
         """Steps up to an update whose gradients the rule reads; ``None`` if it has to see every step."""
         if "steps" in self.needs:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sparsecore._typing import Int64Array
-from sparsecore.errors import ConfigError
+from sparsecore.errors import check_not_negative
 from sparsecore.kernels.cpu.rng import salted
 
 __all__ = ["SignedWalk"]
@@ -39,9 +39,8 @@ class SignedWalk:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name, value in (("l1", self.l1), ("noise", self.noise)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < np.inf:
-                raise ConfigError(f"Expected {name} >= 0. Got {value!r}. It scales the walk of values between updates.")
+        check_not_negative("l1", self.l1, "the pull of values towards zero")
+        check_not_negative("noise", self.noise, "the noise of values, as a multiple of their pull")
 
     def begin(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sign of every value, int8, (n_links,); zero counts as positive."""

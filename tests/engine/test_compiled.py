@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import sparsecore as sc
 from sparsecore.engine import Settings, Trainer
@@ -133,6 +134,16 @@ def test_what_is_watched_or_frozen_after_the_trainer_was_built_goes_through_auto
         trainer.run()
         found.append(model.hidden[0].values.detach().clone())
     assert torch.equal(*found)
+
+
+def test_hooks_of_all_optimizers_are_waited_for():
+    model, optimizer, *_ = problem(20)
+    handle = register_optimizer_step_post_hook(lambda *_: None)
+    try:
+        assert CompiledSteps.of(model, optimizer) is None
+    finally:
+        handle.remove()
+    assert CompiledSteps.of(model, optimizer) is not None
 
 
 @pytest.mark.parametrize("wrong", [-100, -1, 5, 2000])

@@ -1,0 +1,75 @@
+"""What an evolution is built on: which layers meet, and an optimizer that holds their values."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from sparsecore.errors import ConfigError
+from sparsecore.nn import Circuit, SparseLinear, find_structure, sparse_layers
+
+__all__ = ["found_circuits", "require_values", "stated_circuits"]
+
+_log = logging.getLogger("sparsecore.evolution")
+
+
+def found_circuits(model: nn.Module, *, warn: bool) -> list[Circuit]:
+    """Return the circuits of all sparse layers; with `warn`, the log names layers whose neighbours were not found."""
+    structure = find_structure(model)
+    if structure.unknown and warn:
+        _log.warning(
+            "left unpercolated: %s. Say what follows what by chains=... or a method sparse_chains().",
+            structure.describe_unknown(),
+        )
+    return structure.circuits
+
+
+def stated_circuits(model: nn.Module, chains: Sequence[Sequence[SparseLinear]]) -> list[Circuit]:
+    """Return the circuits of stated chains; layers in none of them are circuits of their own.
+
+    Raises
+    ------
+    ConfigError
+        If a layer stands in them twice, or is none of the model's.
+    """
+    layers = sparse_layers(model)
+    names = {id(layer): name for name, layer in layers.items()}
+    given = [layer for chain in chains for layer in chain]
+    unknown = sum(id(layer) not in names for layer in given)
+    if unknown:
+        raise ConfigError(
+            f"Expected chains of the model's sparse layers. Got {unknown} that it does not hold. "
+            "Take them from the model that is trained."
+        )
+    counts = Counter(map(id, given))
+    twice = sorted(names[layer] for layer, count in counts.items() if count > 1)
+    if twice:
+        raise ConfigError(f"Expected every layer in one chain at most, once. Got {', '.join(twice)} more often.")
+    others = [[layer] for layer in layers.values() if id(layer) not in counts]
+    return [Circuit.chain(chain) for chain in [*chains, *others] if chain]
+
+
+def require_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Raise unless the optimizer holds the values of every layer that is trained.
+
+    Raises
+    ------
+    ConfigError
+        If it does not, or values are sharded.
+    """
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for name, layer in sparse_layers(model).items():
+        if hasattr(layer.values, "device_mesh"):
+            raise ConfigError(
+                f"Expected whole values of {name!r}. Got values sharded by fully_shard, which cannot follow links that "
+                "move. Use sparsecore.distributed."
+            )
+        if layer.values.requires_grad and id(layer.values) not in held:
+            raise ConfigError(
+                f"Expected an optimizer that holds the values of {name!r}. Got one that does not. "
+                "Build it from model.parameters() after the model is sparse, or freeze them by requires_grad_(False)."
+            )
