@@ -8,10 +8,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from sparsecore.errors import CheckpointError
+from sparsecore.errors import CheckpointError, ConfigError
 from sparsecore.evolution import Parts, methods
 
-__all__ = ["DENSE", "accepted", "add_options", "from_options", "from_plain", "option"]
+__all__ = ["DENSE", "accepted", "add_options", "check_density_falls", "from_options", "from_plain", "option"]
 
 #: The method of a network without missing links.
 DENSE = "dense"
@@ -33,6 +33,21 @@ def accepted(method: str) -> set[str]:
     options = inspect.signature(methods.entry(method).factory).parameters
     takes_parts = any(option.kind is inspect.Parameter.VAR_KEYWORD for option in options.values())
     return set(options) | (set(Parts.__annotations__) if takes_parts else set())
+
+
+def check_density_falls(method: str, density: float, density_start: float) -> None:
+    """Refuse a density above the one from which a method brings it down; nothing to refuse under the others.
+
+    Raises
+    ------
+    ConfigError
+        If the links would have to become more.
+    """
+    if "density" in accepted(method) and density > density_start:
+        raise ConfigError(
+            f"Expected density at most density_start, {density_start}, under {method!r}, which brings it down. "
+            f"Got {density}. Lower --density (density), or raise --density-start (density_start)."
+        )
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type[Any]) -> None:

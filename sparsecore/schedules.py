@@ -2,7 +2,7 @@
 
 Every schedule is a frozen dataclass that can be called with a step (an integer >= 0). Past its last step it holds its
 last value. Learning-rate schedules return a factor, so ``torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)``
-takes them as they are.
+takes them as they are, but for `INoam`, which counts from 1.
 """
 
 from __future__ import annotations
@@ -378,8 +378,9 @@ class INoam:
 
     Notes
     -----
-    The factor is 0 at the steps of the updates themselves, where the published loop skips the optimizer, and the
-    first local warm-up starts at step 0.
+    The formula counts optimizer steps from 1, as `Noam` does: the factor is 0 at the steps that end with an update,
+    where the published loop skips the optimizer. ``LambdaLR`` counts from 0, so give it
+    ``lambda step: factor(step + 1)``; taken as it is, the step after each update would be the one that is lost.
 
     Examples
     --------

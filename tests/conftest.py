@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,24 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data at {folder}; set SPARSECORE_DATA")
     return folder
+
+
+@pytest.fixture
+def parts_of_work(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Split predictors and selections finely, and return a list that grows by the parts of every split."""
+    from sparsecore.kernels.cpu import threads
+    from sparsecore.predictors import draws, three_paths
+    from sparsecore.selection import soft
+
+    counts: list[int] = []
+    run_parts = threads.run_parts
+
+    def counted(parts: Sequence[Callable[[], object]]) -> None:
+        counts.append(len(parts))
+        run_parts(parts)
+
+    for module in (threads, three_paths):
+        monkeypatch.setattr(module, "run_parts", counted)
+    for module, name, size in ((draws, "SHARE", 16), (soft, "SHARE", 16), (three_paths, "BLOCK", 64)):
+        monkeypatch.setattr(module, name, size)
+    return counts

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sparsecore as sc
 from sparsecore import schedules
 from sparsecore.errors import ConfigError, UnknownNameError
 from sparsecore.schedules import Constant, Cosine, Cubic, INoam, Linear, Noam, Odds, Schedule, Sigmoid, Steps, integral
@@ -156,6 +157,24 @@ def test_noam_rises_to_its_peak_and_then_falls_with_the_root():
 def test_inoam_is_noam_but_for_the_steps_after_each_update(step):
     ratio = INoam(64, 500, every=100, rewarm=20)(step) / Noam(64, 500)(step)
     assert ratio == pytest.approx(min(step % 100 / 20, 1.0))
+
+
+def test_inoam_loses_the_steps_that_end_with_an_update_under_lambda_lr_counted_from_one():
+    model = sc.SparseLinear(8, 8, density=0.5, seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    evolution = sc.SET(model, optimizer, every=5, steps=20)
+    factor = INoam(64, 20, every=5, rewarm=2)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step + 1))
+    lost, updated = [], []
+    for step in range(18):
+        model(torch.ones(2, 8)).sum().backward()
+        lost.append(optimizer.param_groups[0]["lr"] == 0)
+        optimizer.step()
+        updated.append(evolution.step())
+        scheduler.step()
+        optimizer.zero_grad()
+        assert lost[step] == ((step + 1) % 5 == 0)
+    assert [lost[at] for at, done in enumerate(updated) if done] == [True] * 3
 
 
 def test_inoam_refuses_a_warm_up_longer_than_the_interval():

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from sparsecore import generators
 from sparsecore.errors import (
-    ConfigError,
     UnknownNameError,
     check_count,
     check_fraction,
@@ -15,7 +14,7 @@ from sparsecore.errors import (
 )
 from sparsecore.evolution import methods
 from sparsecore.models.llama import SIZES
-from sparsecore.models.options import DENSE, accepted, option
+from sparsecore.models.options import DENSE, accepted, check_density_falls, option
 
 __all__ = ["LlamaRun"]
 
@@ -78,11 +77,7 @@ class LlamaRun:
             check_fraction(name, getattr(self, name), "a fraction of links", open_low=True)
         for name in ("zeta", "lr_end", "warmup"):
             check_fraction(name, getattr(self, name), "a share")
-        if "density" in accepted(self.method) and self.density > self.density_start:
-            raise ConfigError(
-                f"Expected density at most density_start, {self.density_start}, under {self.method!r}, which brings it "
-                f"down. Got {self.density}. Lower --density, or raise --density-start."
-            )
+        check_density_falls(self.method, self.density, self.density_start)
         check_positive("lr", self.lr, "the highest learning rate")
         check_not_negative("weight_decay", self.weight_decay, "the pull of all values towards zero")
         check_not_negative("clip", self.clip, "the largest norm of all gradients together, 0 for none")

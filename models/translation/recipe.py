@@ -13,7 +13,7 @@ import torch
 from sparsecore import generators, kernels
 from sparsecore.errors import ConfigError, check_count, check_fraction, check_positive
 from sparsecore.evolution import Evolution, methods
-from sparsecore.models.options import DENSE, accepted
+from sparsecore.models.options import DENSE, accepted, check_density_falls
 from sparsecore.models.translation.batches import EncodedPairs, TokenBatches
 from sparsecore.models.translation.corpus import Pairs
 from sparsecore.models.translation.tokenizer import BytePairs
@@ -88,6 +88,7 @@ class TranslationRun:
             methods.entry(self.method)
         check_fraction("density", self.density, "the fraction of links at the end", open_low=True)
         check_fraction("density_start", self.density_start, "the fraction of links at the start", open_low=True)
+        check_density_falls(self.method, self.density, self.density_start)
         check_fraction("zeta", self.zeta, "the fraction of links replaced per update")
         check_fraction("smoothing", self.smoothing, "the share of the target that all tokens have in common")
         check_positive("lr", self.lr, "the factor of the learning rate")

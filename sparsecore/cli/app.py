@@ -44,9 +44,9 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a run that is ther
 Keep = Annotated[int, typer.Option(min=1, help="Checkpoints to keep; earlier ones end in .1, .2 and so on.")]
 
 
-def _recipes() -> Any:
+def _models(name: str) -> Any:
     # By name: the library never imports its models, it only lets the command line look them up.
-    return importlib.import_module("sparsecore.models.recipes")
+    return importlib.import_module(f"sparsecore.models.{name}")
 
 
 def _version(show: bool) -> None:
@@ -158,7 +158,7 @@ def train(
     force: Force = False,
 ) -> dict[str, Any]:
     """Train an MLP on images and write RUN/config.json, metrics.jsonl, checkpoint, topologies and summary.json."""
-    recipes = _recipes()
+    recipes = _models("recipes")
     config = recipes.ImageRun(
         data=data,
         data_dir=None if data_dir is None else str(data_dir.resolve()),
@@ -204,7 +204,7 @@ def train(
     )
     RunFolder.require_new(out, force=force)
     samples = recipes.load_data(config)
-    warnings: list[str] = recipes.warnings_of(config, samples)
+    warnings: list[str] = _models("outlook").warnings_of(config, samples)
     for warning in warnings:
         console.print(f"warning: {warning}", markup=False, style="yellow", soft_wrap=True)
     with RunProgress(console) as progress:
@@ -220,7 +220,7 @@ def resume(
     keep: Keep = 1,
 ) -> dict[str, Any]:
     """Go on with an interrupted run after its last checkpoint: same losses, same links as without the break."""
-    recipes = _recipes()
+    recipes = _models("recipes")
     folder = RunFolder(run, keep=keep)
     done = folder.summary()
     if done is not None:
@@ -244,7 +244,7 @@ def inspect(
 ) -> dict[str, Any]:
     """Show configuration, layers, last epoch and summary of a run."""
     folder = RunFolder(run)
-    config = _recipes().read_config(folder).as_dict()
+    config = _models("recipes").read_config(folder).as_dict()
     console.print(pairs_table(config, f"{run}: configuration"))
     records, after = folder.metrics(), folder.topologies("after")
     before = folder.topologies("before")
@@ -288,7 +288,7 @@ def methods() -> dict[str, Any]:
         "schedule": schedules.registry,
     }
     console.print(part_table(kinds))
-    planned = _recipes().planned_costs()
+    planned = _models("outlook").planned_costs()
     costs = ", ".join(f"{name} {percent(cost, 1)}" for name, cost in planned.items())
     console.print(
         "Mean density over training, the cost of the links over dense cost, of methods that change it, from 50% to 1% "

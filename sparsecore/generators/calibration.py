@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sparsecore._typing import BoolArray, Float64Array, FloatArray, Int64Array
@@ -54,13 +56,28 @@ class Batches:
         """Yield arrays of shape (B, n_features)."""
         left = self.max_samples
         for batch in self.loader:
-            inputs = np.asarray(batch[0] if isinstance(batch, (tuple, list)) else batch)
-            inputs = inputs.reshape(inputs.shape[0], -1)[:left]
-            yield inputs
+            inputs = _features_of(batch)[:left]
+            if inputs.shape[0]:
+                yield inputs
             if left is not None:
                 left -= inputs.shape[0]
                 if left == 0:
                     return
+
+
+def _features_of(batch: Any) -> NDArray[Any]:
+    """Return the features of a batch, (B, n_features)."""
+    inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+    if isinstance(inputs, torch.Tensor):
+        inputs = inputs.detach()
+        inputs = inputs.float() if inputs.dtype == torch.bfloat16 else inputs  # which NumPy does not know
+    array = np.asarray(inputs)
+    if array.ndim == 0:
+        raise DataError(
+            "Expected batches of arrays or tensors of shape (B, ...), or tuples or lists that start with one. Got "
+            f"{type(inputs).__name__}."
+        )
+    return array.reshape(array.shape[0], math.prod(array.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,11 @@ class _Moments:
     def spread(self) -> Float64Array:
         """Variance times the square of the number of samples, float64, (n_features,)."""
         return np.asarray(self.n_samples * self.square - self.total**2)
+
+    def agree_with(self, total: Float64Array, low: int) -> bool:
+        """Tell whether sums of features from `low` on, in any order of the samples, are those of the same samples."""
+        slack = 0.0 if self.exact else 1e-6 * np.sqrt(self.n_samples * self.square[low:])
+        return bool((np.abs(total - self.total[low:]) <= slack).all())
 
 
 def correlation_tiles(
@@ -123,16 +145,18 @@ def _tiles(
 def _scores(features: NDArray[Any] | Batches, moments: _Moments, low: int, high: int) -> Float64Array:
     """Return the absolute correlations of features low … high - 1 with features low …; (high - low, n - low)."""
     products = np.zeros((high - low, moments.total.size - low))
-    n_samples = 0
+    n_samples, total = 0, np.zeros(moments.total.size - low)
     for chunk in _chunks(features):
         x: FloatArray = chunk[:, low:].astype(np.float32 if moments.exact else np.float64)
         x -= moments.shift[low:].astype(x.dtype)
         products += x[:, : high - low].T @ x
+        total += x.sum(axis=0)
         n_samples += chunk.shape[0]
-    if n_samples != moments.n_samples:
+    if n_samples != moments.n_samples or not moments.agree_with(total, low):
         raise SignalError(
-            f"Expected the same {moments.n_samples} samples in every pass over the calibration set. Got {n_samples}. "
-            "Switch off whatever changes them, or pass an array."
+            f"Expected the same {moments.n_samples} samples in every pass over the calibration set. Got "
+            f"{'others' if n_samples == moments.n_samples else n_samples}. Switch off whatever changes them, such as "
+            "random crops, or pass an array."
         )
     products *= moments.n_samples
     products -= np.multiply.outer(moments.total[low:high], moments.total[low:])

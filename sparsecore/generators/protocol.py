@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from sparsecore._typing import Shape
-from sparsecore.errors import ShapeError, check_count
+from sparsecore.errors import check_count
 from sparsecore.registry import Registry
 from sparsecore.storage import Topology
+from sparsecore.storage.topology import checked_shape
 
 __all__ = ["Generator", "check_request", "get", "names", "register", "registry"]
 
@@ -51,14 +52,11 @@ def check_request(shape: Shape, n_links: int, seed: int) -> tuple[int, int, int]
     Raises
     ------
     ShapeError
-        If `shape` is not a pair of integers >= 0.
+        If `shape` is not a pair of integers >= 0 that index lists can number.
     ConfigError
         If `n_links` does not fit the shape or `seed` is not in ``[0, 2**64)``.
     """
-    pair = tuple(shape) if isinstance(shape, (tuple, list)) else ()
-    if len(pair) != 2 or not all(hasattr(n, "__index__") and not isinstance(n, bool) and n >= 0 for n in pair):
-        raise ShapeError(f"Expected shape (n_out, n_in) of integers >= 0. Got {shape!r}.")
-    n_out, n_in = int(pair[0]), int(pair[1])
+    n_out, n_in = checked_shape(shape)
     check_count("seed", seed, "what the choice of links depends on", high=2**64 - 1)
     meaning = f"the number of links of a {n_out} x {n_in} layer"
     return n_out, n_in, check_count("n_links", n_links, meaning, high=n_out * n_in)

@@ -109,7 +109,8 @@ def find_communities(layers: Layers, *, method: str = "leiden", seed: int = 0) -
     -----
     Sources: Traag, Waltman and van Eck, "From Louvain to Leiden" (Scientific Reports 9, 2019); Blondel et al., "Fast
     unfolding of communities in large networks" (2008). A random sparse network has a modularity well above 0 too:
-    compare with a network of the same degrees.
+    compare with a network of the same degrees. igraph has one random generator for all and does not say which: after
+    the call it is Python's `random`, igraph's own choice.
     """
     if method not in _METHODS:
         raise UnknownNameError("method", method, _METHODS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,8 +59,8 @@ def credit_paths(layers: Layers) -> CreditPaths:
 
     Notes
     -----
-    One product of the adjacency of each layer with a vector of counts forwards, one backwards; the vectors are scaled
-    to a largest entry of 1 and the scale is kept as a logarithm, so nothing overflows. O(links + neurons). Source:
+    One pass over the links of each layer forwards, one backwards, with logarithms of counts, so that nothing overflows
+    and no neuron is lost beside others with many more chains. O(links + neurons). Source:
     Schmidhuber, "Deep learning in neural networks: an overview" (Neural Networks 61, 2015), for the term.
 
     Examples
@@ -69,15 +70,18 @@ def credit_paths(layers: Layers) -> CreditPaths:
     """
     chain = as_layers(layers)
     matrices = [to_scipy(topology, np.ones(topology.n_links)) for topology in chain]
-    ahead, exponent = _counts(chain[0].n_in, matrices)
-    back, _ = _counts(chain[-1].n_out, [matrix.T for matrix in reversed(matrices)])
+    ahead = _log_counts(chain[0].n_in, matrices)
+    back = _log_counts(chain[-1].n_out, [matrix.T for matrix in reversed(matrices)])
     shares = []
     for first, second in zip(ahead, reversed(back), strict=True):
-        through = first * second
-        total = through.sum()
-        shares.append(through / total if total > 0 else through)
-    ends = ahead[-1].sum()
-    return CreditPaths(math.log10(ends) + exponent if ends > 0 else -math.inf, tuple(shares))
+        through = first + second
+        most = through.max(initial=-np.inf)
+        share = np.zeros(through.size) if most == -np.inf else np.exp(through - most)
+        shares.append(share / share.sum() if most > -np.inf else share)
+    ends = ahead[-1]
+    most = ends.max(initial=-np.inf)
+    total = -math.inf if most == -np.inf else float(most + np.log(np.exp(ends - most).sum()))
+    return CreditPaths(total / math.log(10), tuple(shares))
 
 
 def hub_share(layers: Layers, fraction: float = 0.1) -> list[float]:
@@ -122,14 +126,21 @@ def _pairs(chain: Sequence[Topology]) -> list[tuple[Topology, Topology]]:
     return list(zip(chain[:-1], chain[1:], strict=True))
 
 
-def _counts(n: int, matrices: Sequence[object]) -> tuple[list[Float64Array], float]:
-    """Return chains that end at each neuron, layer by layer, each over a scale, and log10 of the last scale."""
-    counts, exponent = [np.ones(n)], 0.0
+def _log_counts(n: int, matrices: Sequence[Any]) -> list[Float64Array]:
+    """Return the natural logarithm of the chains that end at each neuron, layer by layer."""
+    counts = [np.zeros(n)]
     for matrix in matrices:
-        vector: Float64Array = matrix @ counts[-1]  # type: ignore[operator]
-        largest = float(vector.max(initial=0.0))
-        if largest > 0:
-            vector = vector / largest
-            exponent += math.log10(largest)
-        counts.append(vector)
-    return counts, exponent
+        rows = matrix.tocsr()
+        # A sum of exponentials per neuron, over the largest of its own: blocks of a network may grow far apart.
+        terms = counts[-1][rows.indices]
+        linked = np.flatnonzero(np.diff(rows.indptr))
+        starts = rows.indptr[linked]
+        found = np.full(matrix.shape[0], -np.inf)
+        if linked.size:
+            most = np.maximum.reduceat(terms, starts)
+            scale = np.where(most > -np.inf, most, 0.0)
+            spread = np.repeat(scale, np.diff(rows.indptr)[linked])
+            with np.errstate(divide="ignore"):
+                found[linked] = scale + np.log(np.add.reduceat(np.exp(terms - spread), starts))
+        counts.append(found)
+    return counts

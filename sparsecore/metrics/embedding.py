@@ -165,9 +165,9 @@ def _isomap(weighted: Any, max_landmarks: int, random: np.random.Generator) -> F
     inner = squares[:, landmarks]
     mean = inner.mean(axis=0)
     kernel = -(inner - mean - mean[:, None] + mean.mean()) / 2
-    last = landmarks.size - 1
-    values, vectors = scipy.linalg.eigh(kernel, subset_by_index=[last - 1, last])
-    scaled = vectors[:, ::-1] / np.sqrt(np.maximum(values[::-1], 1e-300))
+    # A star has one eigenvalue many times over, where drivers that look for some of them alone may return none.
+    values, vectors = scipy.linalg.eigh(kernel, driver="evd")
+    scaled = vectors[:, :-3:-1] / np.sqrt(np.maximum(values[:-3:-1], 1e-300))
     plane: Float64Array = -(squares - mean[:, None]).T @ scaled / 2
     return plane
 

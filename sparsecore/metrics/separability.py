@@ -11,7 +11,7 @@ from sparsecore._typing import Float64Array, Int64Array
 from sparsecore.errors import ShapeError, TopologyError, check_count
 from sparsecore.metrics.communities import find_communities
 from sparsecore.metrics.embedding import coalescent_angles
-from sparsecore.metrics.network import Layers
+from sparsecore.metrics.network import Layers, Network
 
 __all__ = ["Separability", "angular_separability", "separability_of"]
 
@@ -137,6 +137,9 @@ def angular_separability(
     Source: Muscoloni and Cannistraci (2019); Zhang et al. (ICLR 2024) report it for trained networks.
     """
     groups = find_communities(layers, seed=seed).labels if labels is None else np.asarray(labels)
+    n_nodes = Network.of(layers).n_nodes
+    if groups.shape != (n_nodes,):
+        raise ShapeError(f"Expected one label per neuron, {n_nodes}. Got an array of shape {groups.shape}.")
     placed = coalescent_angles(layers, reduction=reduction, max_landmarks=max_landmarks, seed=seed)
     return separability_of(placed.angles, groups[placed.nodes], shuffles=shuffles, seed=seed)
 

@@ -13,13 +13,16 @@ from sparsecore.kernels.cpu.paths import Side, adjacency_bits, alias_table
 from sparsecore.kernels.cpu.select import collect, collect_by_bit
 from sparsecore.storage import Topology
 
-__all__ = ["Alias", "active_nodes", "alias_of", "sides", "successive"]
+__all__ = ["Alias", "active_nodes", "alias_of", "budget_of", "sides", "successive"]
 
 #: Proposals made at a time: 1 MiB of link ids.
 ROUND = 2**17
 
 #: Fewest items worth a thread of their own.
 SHARE = 4096
+
+#: Proposals beyond those counted per link, so that a few links are found too.
+SPARE = 1024
 
 #: ``propose(start, found)`` writes proposals ``start .. start + found.size - 1``: link ids, -1 where rejected.
 Propose = Callable[[int, Int64Array], None]
@@ -68,6 +71,11 @@ def _with_bits(side: Side) -> Side:
     n, n_far = side.ptr.size - 1, side.far_ptr.size - 1
     small = 8 * n * ((n_far + 63) // 64) <= side.near.nbytes
     return side._replace(bits=adjacency_bits(side.ptr, side.near, n_far)) if small else side
+
+
+def budget_of(per_link: int, n: int) -> int:
+    """Return how many proposals may be made for `n` links at `per_link` each; none at 0 each."""
+    return per_link * n + SPARE if per_link and n else 0
 
 
 def successive(propose: Propose, n_possible: int, n: int, budget: int) -> Int64Array:

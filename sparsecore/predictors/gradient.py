@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsecore._typing import Float64Array
-from sparsecore.errors import ConfigError, ShapeError, check_count, check_fraction
+from sparsecore.errors import ConfigError, NonFiniteError, ShapeError, check_count, check_fraction
 from sparsecore.predictors.protocol import ScoreBlock, Signals, checked_pairs, register
 from sparsecore.storage import Topology
 
@@ -34,6 +34,16 @@ class _Products:
             raise ShapeError(f"Expected signals of a layer of shape {topology.shape}. Got {got}.")
         return heard.grad_outputs.astype(np.float64), heard.inputs.astype(np.float64)
 
+    def _finite(self, topology: Topology, signals: Signals | None) -> tuple[Float64Array, Float64Array]:
+        """Return the factors, or raise: sums of what is not finite rank no link."""
+        grads, inputs = self._factors(topology, signals)
+        if not (np.isfinite(grads).all() and np.isfinite(inputs).all()):
+            raise NonFiniteError(
+                "Expected finite inputs and gradients of outputs. Got NaN or infinity. Lower the learning rate, or "
+                "clip the gradients."
+            )
+        return grads, inputs
+
     def signed(
         self, topology: Topology, rows: ArrayLike, cols: ArrayLike, *, signals: Signals | None = None
     ) -> Float64Array:
@@ -43,8 +53,10 @@ class _Products:
         ------
         SignalError
             Without signals.
+        NonFiniteError
+            If signals hold NaN or infinity.
         """
-        grads, inputs = self._factors(topology, signals)
+        grads, inputs = self._finite(topology, signals)
         row, col = checked_pairs(topology, rows, cols)
         out = np.empty(row.size)
         step = max(1, _BLOCK // max(1, len(inputs)))
@@ -62,12 +74,14 @@ class _Products:
         ------
         SignalError
             Without signals.
+        NonFiniteError
+            If signals hold NaN or infinity.
         """
         return np.abs(self.signed(topology, rows, cols, signals=signals))
 
     def stream(self, topology: Topology, *, signals: Signals | None = None) -> Iterator[ScoreBlock]:
         """Yield all missing links of non-zero score, a block of outputs at a time, in order of link id."""
-        grads, inputs = self._factors(topology, signals)
+        grads, inputs = self._finite(topology, signals)
         height = max(1, _BLOCK // max(1, topology.n_in))
         for low in range(0, topology.n_out, height):
             high = min(low + height, topology.n_out)

@@ -11,7 +11,7 @@ from sparsecore._typing import Float64Array, Int64Array
 from sparsecore.errors import check_count
 from sparsecore.kernels.cpu.propose import propose_by_pairs
 from sparsecore.kernels.cpu.scores import CH2, CH3, CH31
-from sparsecore.predictors.draws import active_nodes, alias_of, sides, successive
+from sparsecore.predictors.draws import active_nodes, alias_of, budget_of, sides, successive
 from sparsecore.predictors.protocol import checked_draw, register
 from sparsecore.predictors.three_paths import ThreePaths
 from sparsecore.storage import Topology
@@ -71,7 +71,7 @@ class _Sampled(ThreePaths):
             once = active.size * (active.size - 1.0) if active.size else weights.sum()
             mass += [weights.sum() if self.rule == CH2 else 0.0, once]
             actives.append(active)
-        budget = self.proposals_per_link * n + 1024 if self.proposals_per_link else 0
+        budget = budget_of(self.proposals_per_link, n)
         if n == 0 or budget == 0 or sum(mass) == 0.0:
             return np.zeros(0, np.int64)
         limits = np.cumsum(mass) / np.sum(mass)

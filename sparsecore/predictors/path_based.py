@@ -12,7 +12,7 @@ from sparsecore.errors import check_count
 from sparsecore.kernels.cpu.paths import Side, largest_overlaps
 from sparsecore.kernels.cpu.propose import propose_around_links, propose_by_paths
 from sparsecore.kernels.cpu.scores import CH2, CH3, CH31, CN, RA
-from sparsecore.predictors.draws import alias_of, sides, successive
+from sparsecore.predictors.draws import alias_of, budget_of, sides, successive
 from sparsecore.predictors.protocol import checked_draw, register
 from sparsecore.predictors.three_paths import ThreePaths
 from sparsecore.storage import Topology
@@ -38,9 +38,6 @@ class _Sampled(ThreePaths):
     def __post_init__(self) -> None:
         """Check the budget."""
         check_count("proposals_per_link", self.proposals_per_link, "the budget of the sampler per wanted link")
-
-    def _budget(self, n: int) -> int:
-        return self.proposals_per_link * n + 1024 if self.proposals_per_link and n else 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class _AroundLinks(_Sampled):
         weights = np.where((out_degree > 1) & (in_degree > 1), out_degree * in_degree, 0.0)
         if self.rule == RA:
             weights = np.sqrt(weights)
-        budget = self._budget(n)
+        budget = budget_of(self.proposals_per_link, n)
         if budget == 0 or not weights.any():
             return np.zeros(0, np.int64)
         outs, _ = sides(topology, bits=True)
@@ -115,7 +112,7 @@ class _BothEnds(_Sampled):
         """
         checked_draw(n, seed)
         degrees = topology.out_degrees, topology.in_degrees
-        budget = self._budget(n)
+        budget = budget_of(self.proposals_per_link, n)
         if budget == 0 or not topology.n_links:
             return np.zeros(0, np.int64)
         both = sides(topology, bits=True)

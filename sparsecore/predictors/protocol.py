@@ -13,6 +13,7 @@ from sparsecore._typing import Float64Array, FloatArray, Int64Array
 from sparsecore.errors import ShapeError, SignalError, TopologyError, check_count
 from sparsecore.registry import Registry
 from sparsecore.storage import Topology
+from sparsecore.storage.topology import checked_integers
 
 __all__ = [
     "Predictor",
@@ -136,7 +137,7 @@ class Sampler(Protocol):
 
 def checked_pairs(topology: Topology, rows: ArrayLike, cols: ArrayLike) -> tuple[Int64Array, Int64Array]:
     """Return `rows` and `cols` as arrays, or raise `TopologyError` if a pair is out of range or already linked."""
-    row, col = np.atleast_1d(np.asarray(rows, np.int64)), np.atleast_1d(np.asarray(cols, np.int64))
+    row, col = checked_integers(np.atleast_1d(rows), "rows"), checked_integers(np.atleast_1d(cols), "cols")
     if row.shape != col.shape or row.ndim != 1:
         raise TopologyError(f"Expected rows and cols of equal length. Got {row.shape} and {col.shape}.")
     for name, index, bound in (("rows", row, topology.n_out), ("cols", col, topology.n_in)):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from sparsecore._typing import Float64Array, Int64Array
 from sparsecore.kernels.cpu.propose import propose_uniformly
-from sparsecore.predictors.draws import sides, successive
+from sparsecore.predictors.draws import budget_of, sides, successive
 from sparsecore.predictors.protocol import ScoreBlock, Signals, checked_draw, checked_pairs, register
 from sparsecore.storage import Topology
 
@@ -63,7 +63,7 @@ class Random:
                 propose_uniformly(outs, np.uint64(seed), start, found)
 
             # At least half of all proposals are accepted: it would take a miracle to reach the budget.
-            return successive(propose, topology.n_possible, n, 16 * n + 1024)
+            return successive(propose, topology.n_possible, n, budget_of(16, n))
         ranks = np.random.Generator(np.random.Philox(seed)).permutation(n_missing)[:n]
         # The k-th missing link lies behind as many links as have at most k missing links before them.
         linked = _linked(topology)

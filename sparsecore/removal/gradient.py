@@ -86,5 +86,5 @@ class ReciprocalSensitivity:
 def _ratio(above: Float64Array, below: Float64Array) -> Float64Array:
     limit = np.finfo(np.float64).max
     with np.errstate(over="ignore"):
-        ratio = np.divide(above, below, out=np.where(above > 0, limit, 0.0), where=below > 0)
+        ratio = np.divide(above, below, out=np.where(above > 0, limit, above), where=below != 0)
     return np.minimum(ratio, limit)

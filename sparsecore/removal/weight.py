@@ -58,7 +58,7 @@ class RelativeImportance:
         n_out, n_in = topology.shape
         for index, n, possible in ((topology.rows, n_out, n_in), (topology.cols, n_in, n_out)):
             sums = np.bincount(index, weights=size, minlength=n)[index] + self.epsilon * possible
-            total += np.divide(size, sums, out=np.zeros_like(size), where=sums > 0)
+            total += np.divide(size, sums, out=np.zeros_like(size), where=sums != 0)
         return total
 
 
@@ -83,6 +83,7 @@ class SetSigned:
         for chosen in (np.flatnonzero(values >= 0), np.flatnonzero(values < 0)):
             order = np.argsort(np.abs(values[chosen]), kind="stable")
             importance[chosen[order]] = np.arange(1, chosen.size + 1) / max(1, chosen.size)
+        importance[np.isnan(values)] = np.nan
         return importance
 
 

@@ -18,6 +18,9 @@ from sparsecore.storage import Topology
 
 __all__ = ["Soft"]
 
+#: Keys that a thread computes at least.
+SHARE = 4096
+
 
 @register("soft", paper="CHTs: Zhang et al. (2025)", equation="successive sampling, P ∝ score^T")
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Soft:
                 np.uint64(seed), ids[part], weights[part], float(self.temperature), limit, kept[part], keys[part]
             )
 
-        run_split(work, ids.size, share=4096)
+        run_split(work, ids.size, SHARE)
         if sum(counts.values()) == ids.size:
             return kept, keys
         parts = [slice(low, low + count) for low, count in sorted(counts.items())]

@@ -28,7 +28,7 @@ def to_scipy(topology: Topology, values: FloatArray | None = None) -> Any:
     data = np.ones(topology.n_links, np.float32) if values is None else np.asarray(values)
     if data.shape != (topology.n_links,):
         raise ShapeError(f"Expected values of shape ({topology.n_links},). Got {data.shape}.")
-    matrix = scipy.sparse.csc_array((data, topology.rows.copy(), topology.col_ptr.copy()), shape=topology.shape)
+    matrix = scipy.sparse.csc_array((data.copy(), topology.rows.copy(), topology.col_ptr.copy()), shape=topology.shape)
     matrix.has_sorted_indices = True
     return matrix
 
@@ -56,7 +56,18 @@ def to_torch(topology: Topology, values: torch.Tensor) -> torch.Tensor:
 
 
 def from_torch(tensor: torch.Tensor) -> tuple[Topology, torch.Tensor]:
-    """Return the topology and values, (n_links,), of a torch sparse COO, CSR or CSC tensor."""
+    """Return the topology and values, (n_links,), of a torch sparse COO, CSR or CSC tensor; duplicates add up.
+
+    Raises
+    ------
+    ShapeError
+        If it has not two dimensions, both of them sparse.
+    """
+    if tensor.ndim != 2 or tensor.dense_dim() > 0:
+        raise ShapeError(
+            f"Expected a matrix with one number per link. Got a tensor of shape {tuple(tensor.shape)} with "
+            f"{tensor.dense_dim()} dense dimensions."
+        )
     coo = tensor.to_sparse_coo().coalesce()
     rows, cols = coo.indices().cpu().numpy()
     topology = Topology.from_coo(rows, cols, shape=(tensor.shape[0], tensor.shape[1]))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from sparsecore._typing import Int64Array
 from sparsecore.errors import ShapeError, TopologyError
-from sparsecore.storage.topology import Topology
+from sparsecore.storage.topology import Topology, checked_integers
 
 __all__ = ["TopologyEdit"]
 
@@ -59,9 +59,9 @@ class TopologyEdit:
         Raises
         ------
         TopologyError
-            If a position is out of range or repeated, or a grown link is kept, repeated or out of range.
+            If a position is no integer, out of range or repeated, or a grown link is kept, repeated or out of range.
         """
-        stay, ids = np.asarray(kept, np.int64), np.asarray(grown, np.int64)
+        stay, ids = checked_integers(kept, "kept"), checked_integers(grown, "grown")
         if stay.size and (stay.min() < 0 or stay.max() >= old.n_links):
             raise TopologyError(f"Expected kept positions in [0, {old.n_links}). Got {stay.min()} to {stay.max()}.")
         if ids.size and (ids.min() < 0 or ids.max() >= old.n_possible):
@@ -132,7 +132,7 @@ class TopologyEdit:
             raise ShapeError(f"Expected values of shape ({self.old.n_links},). Got {tuple(values.shape)}.")
         if isinstance(values, np.ndarray):
             return self._moved(values, fill)
-        if values.is_cpu:
+        if values.is_cpu and values.itemsize in _BITS:
             # NumPy moves the numbers, whatever they mean: it knows no bfloat16, and wakes no threads for them.
             kind = _BITS[values.itemsize]
             nothing = torch.tensor(fill, dtype=values.dtype).view(kind).item()

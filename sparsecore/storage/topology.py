@@ -14,7 +14,7 @@ from scipy.sparse import csc_array
 from sparsecore._typing import BoolArray, IndexArray, Int32Array, Int64Array, Shape, UInt16Array
 from sparsecore.errors import ShapeError, TopologyError
 
-__all__ = ["POSITION_LIMIT", "Topology"]
+__all__ = ["POSITION_LIMIT", "Topology", "checked_integers", "checked_shape"]
 
 #: Most neurons on one side: their ids are int32.
 NEURON_LIMIT = 2**31 - 1
@@ -58,9 +58,9 @@ class Topology:
     """
 
     def __init__(self, shape: Shape, col_ptr: ArrayLike, rows: ArrayLike, *, trust: bool = False) -> None:
-        self.shape: Shape = (int(shape[0]), int(shape[1])) if trust else _checked_shape(shape)
+        self.shape: Shape = (int(shape[0]), int(shape[1])) if trust else checked_shape(shape)
         if not trust:
-            col_ptr, rows = _integers(col_ptr, "col_ptr"), _integers(rows, "rows")
+            col_ptr, rows = checked_integers(col_ptr, "col_ptr"), checked_integers(rows, "rows")
             if rows.size and (rows.min() < 0 or rows.max() >= self.shape[0]):  # before int32 can wrap them
                 _fail(f"rows in [0, {self.shape[0]})", f"{rows.min()} to {rows.max()}")
         self._lists = _frozen(col_ptr, np.int64), _frozen(rows, np.int32)
@@ -118,8 +118,8 @@ class Topology:
         shape : tuple of int
             ``(n_out, n_in)``.
         """
-        shape = _checked_shape(shape)
-        flat = _integers(ids, "ids")
+        shape = checked_shape(shape)
+        flat = checked_integers(ids, "ids")
         if flat.size and (flat.min() < 0 or flat.max() >= shape[0] * shape[1]):
             _fail(f"link ids in [0, {shape[0] * shape[1]})", f"{flat.min()} to {flat.max()}")
         rows, cols = np.divmod(flat, max(shape[1], 1))
@@ -141,8 +141,8 @@ class Topology:
         TopologyError
             If an index is out of range or a link comes twice.
         """
-        shape = _checked_shape(shape)
-        row, col = _integers(rows, "rows"), _integers(cols, "cols")
+        shape = checked_shape(shape)
+        row, col = checked_integers(rows, "rows"), checked_integers(cols, "cols")
         if row.shape != col.shape:
             _fail("rows and cols of equal length", f"{row.size} and {col.size}")
         for name, index, bound in (("rows", row, shape[0]), ("cols", col, shape[1])):
@@ -175,7 +175,7 @@ class Topology:
     @classmethod
     def full(cls, shape: Shape) -> Topology:
         """Build the topology that holds every link (a dense layer)."""
-        n_out, n_in = _checked_shape(shape)
+        n_out, n_in = checked_shape(shape)
         rows = np.tile(np.arange(n_out, dtype=np.int32), n_in)
         return cls((n_out, n_in), np.arange(n_in + 1, dtype=np.int64) * n_out, rows, trust=True)
 
@@ -276,7 +276,7 @@ class Topology:
         -------
         array, int64, (n,)
         """
-        rows, cols = np.divmod(np.asarray(ids, np.int64), max(self.n_in, 1))
+        rows, cols = np.divmod(checked_integers(ids, "ids"), max(self.n_in, 1))
         return self._find_pairs(rows, cols)
 
     def _find_pairs(self, rows: Int64Array, cols: Int64Array) -> Int64Array:
@@ -295,7 +295,7 @@ class Topology:
 
     def contains(self, rows: ArrayLike, cols: ArrayLike) -> BoolArray:
         """Tell for each pair of neurons whether the link exists; bool, (n,)."""
-        return self._find_pairs(np.asarray(rows, np.int64), np.asarray(cols, np.int64)) >= 0
+        return self._find_pairs(checked_integers(rows, "rows"), checked_integers(cols, "cols")) >= 0
 
     def subset(self, positions: ArrayLike) -> Topology:
         """Return the topology of some of the links.
@@ -310,7 +310,7 @@ class Topology:
         TopologyError
             If positions are out of range or do not increase.
         """
-        at = _integers(positions, "positions")
+        at = checked_integers(positions, "positions")
         if at.size and (at[0] < 0 or at[-1] >= self.n_links or bool((np.diff(at) <= 0).any())):
             _fail(f"increasing positions in [0, {self.n_links})", f"{at.size} from {at.min()} to {at.max()}")
         return Topology(self.shape, np.searchsorted(at, self.col_ptr), self.rows[at], trust=True)
@@ -398,16 +398,20 @@ def _pointers(sorted_index: Int64Array, n: int) -> Int64Array:
     return np.searchsorted(sorted_index, np.arange(n + 1)).astype(np.int64)
 
 
-def _integers(values: ArrayLike, name: str) -> Int64Array:
+def checked_integers(values: ArrayLike, name: str) -> Int64Array:
+    """Return a vector of whole numbers as int64, or raise `TopologyError`: neither masks nor floats are indices."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         _fail(f"{name} as a 1-D integer array", f"{array.ndim}-D {array.dtype}")
     return array.astype(np.int64) if array.size else np.zeros(0, np.int64)
 
 
-def _checked_shape(shape: Shape) -> Shape:
+def checked_shape(shape: Shape) -> Shape:
+    """Return a shape as plain integers, or raise `ShapeError` unless it is a pair that index lists can number."""
     pair = isinstance(shape, (tuple, list, np.ndarray)) and len(shape) == 2
-    if not pair or not all(hasattr(n, "__index__") and 0 <= n <= NEURON_LIMIT for n in shape):
+    if not pair or not all(
+        hasattr(n, "__index__") and not isinstance(n, bool) and 0 <= n <= NEURON_LIMIT for n in shape
+    ):
         raise ShapeError(f"Expected shape (n_out, n_in) of integers in [0, {NEURON_LIMIT}]. Got {shape!r}.")
     return int(shape[0]), int(shape[1])
 

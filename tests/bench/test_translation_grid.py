@@ -12,10 +12,20 @@ import torch
 from sparsecore import kernels
 from sparsecore.bench.papers.__main__ import main
 from sparsecore.bench.papers.results import Results
-from sparsecore.bench.papers.translation.cells import DENSITIES, METHODS, PRINTED, TRIED, TranslationCell, cells, rows
+from sparsecore.bench.papers.translation.cells import (
+    DENSITIES,
+    METHODS,
+    PRINTED,
+    TRIED,
+    TranslationCell,
+    beside_dense,
+    cells,
+    rows,
+)
 from sparsecore.bench.papers.translation.command import TranslationJob, work
 from sparsecore.bench.papers.translation.memory import peak_bytes
 from sparsecore.bench.papers.translation.page import write_page
+from sparsecore.bench.papers.translation.speed import measure_speed
 from sparsecore.models.translation import Pairs, Sizes, TranslationTask, prepare
 
 for _library in ("tokenizers", "sacrebleu"):
@@ -169,7 +179,7 @@ def test_the_page_shows_results_beside_printed_figures_and_says_what_is_missing(
     assert "by hand" in text
     assert "| SET | not run | 29.73 |" in text
     assert "| 29.81 |" in text
-    assert text.count("×)") == 2
+    assert text.count("×)") == 1
     lines = [line for line in text.splitlines() if line.startswith(("| CHTs |", "| SET |", "| FC"))]
     assert len({line.count("|") for line in lines}) == 1
     write_page(results.folder, page)
@@ -184,3 +194,24 @@ def test_the_command_lists_cells_and_says_what_is_wrong(tmp_path: Path, capsys: 
     assert "Expected a pattern" in capsys.readouterr().err
     assert main(["translation", "--page", str(tmp_path / "page.md"), *folders]) == 0
     assert "0 of 11" in (tmp_path / "page.md").read_text()
+
+
+def test_speed_is_measured_in_turns_and_stands_on_the_page(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    measure_speed([tiny("dense", 1.0), tiny("set"), tiny("chtss")], words(280), results, rounds=2, steps=3)
+    found = results.read("speed")
+    assert found is not None
+    dense, evolved, decaying = found["rows"]
+    assert dense["density"] == 1.0
+    assert dense["update_s"] < 0.01, "nothing to update"
+    assert (dense["ratio_low"], dense["ratio"], dense["ratio_high"]) == pytest.approx((1.0, 1.0, 1.0))
+    assert evolved["update_s"] > dense["update_s"]
+    assert evolved["density"] == pytest.approx(0.2, abs=0.01)
+    assert decaying["density"] > 0.2
+    assert evolved["ratio_low"] <= evolved["ratio"] <= evolved["ratio_high"]
+    write_page(tmp_path, tmp_path / "page.md")
+    assert "| SET | 20 |" in (tmp_path / "page.md").read_text()
+
+
+def test_every_method_is_timed_beside_dense() -> None:
+    assert [cell.run.method for cell in beside_dense()] == list(METHODS)

@@ -115,7 +115,7 @@ def test_updates_happen_every_so_many_steps_and_end_before_the_last():
     assert evolution.report().updates == 3
 
 
-def test_same_seed_and_weights_give_the_same_links_for_any_number_of_threads():
+def test_same_seed_and_weights_give_the_same_links_for_any_number_of_threads(parts_of_work):
     results = []
     for seed, threads in ((1, 1), (1, 4), (2, 1)):
         model, optimizer = problem()
@@ -125,6 +125,7 @@ def test_same_seed_and_weights_give_the_same_links_for_any_number_of_threads():
         sc.kernels.set_num_threads(None)
         results.append(links_of(model))
     assert results[0] == results[1] != results[2]
+    assert max(parts_of_work) == 4
 
 
 def test_hidden_neurons_without_a_signal_lose_their_links():

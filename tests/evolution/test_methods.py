@@ -73,7 +73,7 @@ def test_optimizer_state_and_values_follow_their_link(name, make):
 
 
 @pytest.mark.parametrize("name", EVOLVING)
-def test_links_depend_on_seed_and_weights_but_not_on_threads(name):
+def test_links_depend_on_seed_and_weights_but_not_on_threads(name, parts_of_work):
     results = []
     for seed, threads in ((1, 1), (1, 3), (2, 1)):
         model, optimizer = sgd(density=0.2)

@@ -181,6 +181,40 @@ def test_samples_that_change_between_passes_are_noticed():
         CSTI.from_loader(loader)((4, 4), 3, seed=0)
 
 
+def test_samples_that_are_drawn_anew_in_every_pass_are_noticed():
+    class Augmented:
+        def __init__(self, dtype):
+            self.draw, self.dtype = np.random.default_rng(0), dtype
+
+        def __iter__(self):
+            yield self.draw.integers(0, 200, (50, 6)).astype(self.dtype)
+
+    for dtype in (np.uint8, np.float32):
+        with pytest.raises(SignalError, match="Got others. Switch off whatever changes them"):
+            CSTI.from_loader(Augmented(dtype))((6, 6), 4, seed=0)
+
+
+def test_samples_may_come_in_another_order_in_every_pass():
+    class Shuffled:
+        def __init__(self, images):
+            self.images, self.draw = images, np.random.default_rng(0)
+
+        def __iter__(self):
+            yield self.draw.permutation(self.images)
+
+    images = np.random.default_rng(1).normal(1e3, 1.0, (3_000, 6))
+    assert CSTI.from_loader(Shuffled(images))((6, 6), 4, seed=0) == CSTI(images)((6, 6), 4, seed=0)
+
+
+def test_batches_may_be_tensors_of_any_kind_and_empty():
+    images = torch.randint(0, 100, (40, 6)).float()
+    expected = CSTI(images.numpy())((6, 6), 4, seed=0)
+    for kind in (images.bfloat16(), images.requires_grad_()):
+        assert CSTI.from_loader([kind, kind[:0]])((6, 6), 4, seed=0) == expected
+    with pytest.raises(DataError, match="tuples or lists that start with one. Got dict"):
+        CSTI.from_loader([{"x": images}])((6, 6), 4, seed=0)
+
+
 def test_batches_of_different_widths_are_refused():
     with pytest.raises(ShapeError, match=r"Expected batches of 4 features, like the first. Got 5"):
         CSTI.from_loader([np.ones((3, 4)), np.ones((3, 5))])((8, 8), 3, seed=0)

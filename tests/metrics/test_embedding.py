@@ -155,6 +155,12 @@ def test_radii_put_hubs_at_the_centre() -> None:
     assert radii.max() == pytest.approx(2 * np.log(6))
 
 
+def test_stars_are_embedded_whose_kernel_has_one_eigenvalue_many_times() -> None:
+    stars = [Topology.full((1, n)) for n in (*range(4, 70), 128, 256)]
+    for star in [*stars, Topology.full((2, 60)), Topology.full((90, 1))]:
+        assert np.isfinite(metrics.coalescent_angles(star, reduction="isomap").angles).all()
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_a_large_network_is_embedded(reduction: str) -> None:
     placed = metrics.coalescent_angles(large_chain(), reduction=reduction)
@@ -171,6 +177,9 @@ def test_bad_input_is_refused() -> None:
         metrics.coalescent_angles(Topology.full((3, 3)), max_landmarks=2)
     with pytest.raises(ConfigError, match="gamma"):
         metrics.hyperbolic_radii(Topology.full((3, 3)), 1.0)
+    for n in (3, 9):
+        with pytest.raises(ShapeError, match=rf"one label per neuron, 6. Got an array of shape \({n},\)"):
+            metrics.angular_separability(Topology.full((3, 3)), labels=np.zeros(n))
     with pytest.raises(ShapeError, match="one label"):
         metrics.separability_of([0.0, 1.0], [0, 1, 2])
     with pytest.raises(TopologyError, match="at least 2 groups"):

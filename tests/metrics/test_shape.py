@@ -153,6 +153,17 @@ def test_deep_networks_have_more_paths_than_a_float_holds_without_overflow() -> 
     assert metrics.credit_paths(Topology.from_ids([], (2, 2))).log10_count == -math.inf
 
 
+def test_a_single_path_is_found_beside_a_block_that_leads_nowhere() -> None:
+    """Ten neurons of each layer are joined to all ten of the next and to no output; the eleventh has a path."""
+    ids = [*(row * 11 + col for row in range(10) for col in range(10)), 120]
+    block, last = Topology.from_ids(ids, (11, 11)), Topology.from_ids([120], (11, 11))
+    found = metrics.credit_paths([block] * 400 + [last])
+    assert found.log10_count == pytest.approx(0.0)
+    assert all(share[10] == 1.0 for share in found.shares)
+    both = metrics.credit_paths([block] * 400 + [last, *[block.transpose()] * 400])
+    assert all(share.sum() == pytest.approx(1.0) for share in both.shares)
+
+
 def test_fractions_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="fraction"):
         metrics.hub_share(Topology.full((2, 2)), 0.0)

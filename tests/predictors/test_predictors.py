@@ -12,7 +12,7 @@ from oracles import missing_links, path_score
 from strategies import random_topology, topologies
 
 from sparsecore import kernels, predictors
-from sparsecore.errors import ConfigError, ShapeError, SignalError, TopologyError, UnknownNameError
+from sparsecore.errors import ConfigError, NonFiniteError, ShapeError, SignalError, TopologyError, UnknownNameError
 from sparsecore.predictors import Sampler, Signals
 from sparsecore.selection import Top
 from sparsecore.storage import Topology
@@ -111,8 +111,8 @@ def test_exchanging_inputs_and_outputs_exchanges_the_scores(name, topology):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_streams_and_scores_do_not_depend_on_the_number_of_threads(name):
-    topology = random_topology(60, 70, 0.1)
+def test_streams_and_scores_do_not_depend_on_the_number_of_threads(name, parts_of_work):
+    topology = random_topology(61, 70, 0.1)
     signals, predictor, results = signals_for(topology), predictors.get(name), []
     for threads in (1, 3):
         kernels.set_num_threads(threads)
@@ -121,6 +121,27 @@ def test_streams_and_scores_do_not_depend_on_the_number_of_threads(name):
         results.append((np.concatenate([b.ids for b in blocks]), np.concatenate([b.scores for b in blocks]), pairs))
     kernels.set_num_threads(None)
     assert all(np.array_equal(one, other) for one, other in zip(*results, strict=True))
+    assert name not in PATH_NAMES or max(parts_of_work) == 3
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if isinstance(predictors.get(name), Sampler)])
+def test_samples_do_not_depend_on_the_number_of_threads(name, parts_of_work):
+    topology, results = random_topology(60, 70, 0.1), []
+    for threads in (1, 2, 3):
+        kernels.set_num_threads(threads)
+        results.append(predictors.get(name).sample(topology, 300, 5))
+    kernels.set_num_threads(None)
+    assert all(np.array_equal(results[0], result) for result in results)
+    assert name == "random" or max(parts_of_work) == 3
+
+
+@pytest.mark.parametrize("name", READ_SIGNALS)
+def test_signals_that_are_no_numbers_rank_no_link(name):
+    topology = random_topology(6, 7, 0.2)
+    signals = signals_for(topology)
+    signals.inputs[0, 2] = np.nan
+    with pytest.raises(NonFiniteError, match="Expected finite inputs and gradients"):
+        Top().grow(predictors.get(name), topology, 3, 0, signals=signals)
 
 
 @pytest.mark.parametrize("name", NAMES)

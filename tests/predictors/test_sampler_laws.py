@@ -101,11 +101,14 @@ def test_two_draws_follow_successive_sampling(name, wrap):
 
 @pytest.mark.parametrize("budget", [0, 1])
 @pytest.mark.parametrize("name", SAMPLED)
-def test_the_law_holds_when_the_stream_takes_over_from_the_sampler(name, budget):
+def test_the_law_holds_when_the_stream_takes_over_from_the_sampler(name, budget, monkeypatch):
+    monkeypatch.setattr("sparsecore.predictors.draws.SPARE", 0)
     topology = LAYERS["nearly full"]
     ids, _ = exact(name, topology)
     predictor = predictors.get(name, proposals_per_link=budget)
     n = max(1, ids.size // 2)
+    by_sampler = np.mean([predictor.sample(topology, n, BASE + k).size for k in range(100)])
+    assert 0 < by_sampler < n if budget else by_sampler == 0, "each draws some of the links"
     times_drawn = np.zeros(ids.size)
     for k in range(4_000):
         times_drawn += count(Soft().grow(predictor, topology, n, BASE + k), ids)

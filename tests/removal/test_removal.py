@@ -163,3 +163,12 @@ def test_bad_views_and_options_are_refused():
         Links(topology, np.ones(10), None, np.ones(3))
     with pytest.raises(ConfigError, match="weight > 0"):
         removal.Mest(weight=0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("random", "retired")])
+def test_a_value_that_is_no_number_has_no_importance(name):
+    links = links_of(random_topology(4, 5, 0.5))
+    links.values[3] = np.nan
+    assert np.isnan(removal.get(name).importance(links)[3])
+    with pytest.raises(ConfigError, match="Expected finite importance"):
+        Top().keep(removal.get(name).importance(links), 2, 0)

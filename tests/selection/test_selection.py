@@ -88,13 +88,15 @@ def test_growing_gives_exactly_as_many_distinct_missing_links(rule, name, topolo
 
 
 @pytest.mark.parametrize("rule", [*SELECTIONS, Top(subrank="spcorr")], ids=str)
-def test_the_number_of_threads_does_not_change_what_is_grown(rule):
+def test_the_number_of_threads_does_not_change_what_is_grown_or_kept(rule, parts_of_work):
     topology, results = random_topology(40, 50, 0.1), []
     for threads in (1, 3):
         kernels.set_num_threads(threads)
-        results.append(rule.grow(predictors.get("ch3_l3p"), topology, 150, 7))
+        kept = rule.keep(np.arange(1.0, 500.0), 200, 7)
+        results.append((rule.grow(predictors.get("ch3_l3p"), topology, 150, 7), kept))
     kernels.set_num_threads(None)
-    assert np.array_equal(*results)
+    assert all(np.array_equal(one, other) for one, other in zip(*results, strict=True))
+    assert max(parts_of_work) == 3
 
 
 @pytest.mark.parametrize("rule", SELECTIONS, ids=str)

@@ -6,7 +6,7 @@ from hypothesis import given
 from strategies import topologies
 
 from sparsecore.errors import ShapeError
-from sparsecore.storage import from_scipy, from_torch, to_scipy, to_torch
+from sparsecore.storage import Topology, from_scipy, from_torch, to_scipy, to_torch
 
 
 @given(topologies())
@@ -36,3 +36,18 @@ def test_a_wrong_number_of_values_is_refused():
         to_scipy(topology, np.zeros(2))
     with pytest.raises(ShapeError, match=r"\(3,\)"):
         to_torch(topology, torch.zeros(2))
+
+
+def test_a_matrix_holds_values_of_its_own():
+    values = np.ones(2, np.float32)
+    to_scipy(Topology.from_ids([0, 3], (2, 2)), values).data *= 0
+    assert values.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("indices", [[[0, 1]], [[0, 1], [1, 0], [0, 0]]], ids=["vector", "cube"])
+def test_tensors_that_are_no_matrices_are_refused(indices):
+    with pytest.raises(ShapeError, match="Expected a matrix with one number per link"):
+        from_torch(torch.sparse_coo_tensor(torch.tensor(indices), torch.ones(2), check_invariants=True))
+    hybrid = torch.sparse_coo_tensor(torch.tensor([[0, 1], [1, 0]]), torch.ones(2, 3), check_invariants=True)
+    with pytest.raises(ShapeError, match="1 dense dimensions"):
+        from_torch(hybrid)

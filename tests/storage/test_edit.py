@@ -61,3 +61,21 @@ def test_values_of_another_length_are_refused():
         edit.remap(np.zeros(2))
     with pytest.raises(ShapeError, match="one shape"):
         TopologyEdit.between(Topology.from_ids([0], (2, 2)), Topology.from_ids([0], (2, 3)))
+
+
+@pytest.mark.parametrize("bad", [np.array([True, False]), [0.9], [np.nan]], ids=["mask", "float", "nan"])
+def test_neither_masks_nor_floats_are_positions_or_ids(bad):
+    topology = Topology.from_ids([0, 5], (3, 3))
+    for plan in (lambda: TopologyEdit.plan(topology, bad, []), lambda: TopologyEdit.plan(topology, [0], bad)):
+        with pytest.raises(TopologyError, match="as a 1-D integer array"):
+            plan()
+    with pytest.raises(TopologyError, match="ids as a 1-D integer array"):
+        topology.find(bad)
+    with pytest.raises(TopologyError, match="rows as a 1-D integer array"):
+        topology.contains(bad, bad)
+
+
+def test_complex_values_move_with_their_links():
+    edit = TopologyEdit.plan(Topology.from_ids([0, 5], (3, 3)), [1], [1])
+    moved = edit.remap(torch.tensor([1 + 2j, 3 - 1j], dtype=torch.complex128))
+    assert sorted(moved.tolist(), key=abs) == [0, 3 - 1j]

@@ -9,7 +9,7 @@ from typing import Any
 from sparsecore.bench.papers.results import Results
 from sparsecore.models.translation import TranslationRun
 
-__all__ = ["DENSITIES", "METHODS", "PRINTED", "SOURCE", "TRIED", "TranslationCell", "cells", "rows"]
+__all__ = ["DENSITIES", "METHODS", "PRINTED", "SOURCE", "TRIED", "TranslationCell", "beside_dense", "cells", "rows"]
 
 #: Where the printed figures are from.
 SOURCE = (
@@ -116,6 +116,12 @@ def cells(threads: int = 1) -> list[TranslationCell]:
     first, last = ([TranslationCell(method, density, threads=threads) for method in _ORDER] for density in DENSITIES)
     tried = [TranslationCell(name, _density(name, DENSITIES[0]), threads=threads) for name in TRIED]
     return [*first, TranslationCell("dense", 1.0, threads=threads), *tried, *last]
+
+
+def beside_dense(threads: int = 1) -> list[TranslationCell]:
+    """Return dense and every method at the larger density: whose steps are timed beside each other."""
+    methods = [TranslationCell(method, DENSITIES[0], threads=threads) for method in METHODS if method != "dense"]
+    return [TranslationCell("dense", 1.0, threads=threads), *methods]
 
 
 def rows(density: float) -> list[TranslationCell]:

@@ -17,9 +17,10 @@ from typing import Any
 
 from sparsecore.bench.papers.process import Stop, StoppedError, claim, say
 from sparsecore.bench.papers.results import Results
-from sparsecore.bench.papers.translation.cells import TranslationCell, cells
+from sparsecore.bench.papers.translation.cells import TranslationCell, beside_dense, cells
 from sparsecore.bench.papers.translation.memory import peak_bytes
 from sparsecore.bench.papers.translation.page import write_page
+from sparsecore.bench.papers.translation.speed import measure_speed
 from sparsecore.bench.papers.translation.training import train
 from sparsecore.errors import ConfigError
 from sparsecore.models.translation import TranslationTask, load_multi30k, prepare
@@ -101,6 +102,7 @@ def add_command(commands: Any) -> None:
     command.add_argument("--budget", type=float, metavar="MINUTES", help="stop after this long; runs can be resumed")
     command.add_argument("--list", action="store_true", help="show which cells are done, begun or missing, and end")
     command.add_argument("--memory", action="store_true", help="measure the peak memory of finished runs anew, and end")
+    command.add_argument("--speed", action="store_true", help="measure steps per second beside dense, and end")
     command.add_argument("--page", type=Path, metavar="FILE", help="write the page of all results, and end")
     command.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "sparsecore-translation")
     command.add_argument("--results", type=Path, default=_RESULTS, help="folder of the JSON files")
@@ -128,6 +130,10 @@ def _main(options: argparse.Namespace) -> int:
     task = cache(lambda n_tokens: prepare(load_multi30k(options.data_dir), n_tokens))
     if options.memory:
         _measure_memory(chosen, Results(options.results), task)
+        return 0
+    if options.speed:
+        beside = [cell for cell in beside_dense(options.threads) if cell in chosen]
+        measure_speed(beside, task(beside[0].run.n_tokens), Results(options.results))
         return 0
     return min(1, work(TranslationJob(chosen, options.results, options.scratch, task), stop=stop))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sparsecore.bench.papers.results import Results, write_whole
 from sparsecore.bench.papers.translation.cells import DENSITIES, SOURCE, TranslationCell, cells, rows
+from sparsecore.bench.papers.translation.speed import KEY, speed_table
 
 __all__ = ["write_page"]
 
@@ -49,8 +50,10 @@ one step), `translate`, `bleu`.
   BLEU by sacrebleu on test_2016: case counted, text as it is. Papers compute theirs on their own tokens, so compare
   differences between methods, not figures across the columns.
 - Steps per second are those of processor time on one thread (what else ran on the machine does not count), updates
-  included, by the medians of 100 steps each. Peak memory is the rise of resident memory over building the network and
-  its first four steps, two of them with an update; libraries, data and what the allocator keeps unused
+  included, by the medians of 100 steps each. Runs may come from different processors (below), so how many times faster
+  than dense a method is stands in a table of its own, measured in one run.
+- Peak memory is the rise of resident memory over building the network and its first four steps, two of them with an
+  update; libraries, data and what the allocator keeps unused
   ([more than that](faq.md#why-does-the-process-hold-more-memory-than-the-reported-peak)) are not counted. ANP is the
   share of active neurons, ITOP the share of possible links that ever existed, cost the mean over training of links over
   possible links.
@@ -75,7 +78,10 @@ def write_page(results: Path, page: Path) -> None:
     """
     found = {cell.key: results_of for cell in cells() if (results_of := _result(Results(results), cell)) is not None}
     head = _HEAD.format(done=len(found), declared=len(cells()))
-    parts = [head, _notes(page), *(_table(found, density) for density in DENSITIES), _examples(found), _where(found)]
+    tables = [_table(found, density) for density in DENSITIES]
+    speed = Results(results).read(KEY)
+    beside = "" if speed is None else speed_table(speed)
+    parts = [head, _notes(page), *tables, beside, _examples(found), _where(found)]
     write_whole(page, "".join(parts).rstrip() + "\n")
 
 
@@ -102,7 +108,6 @@ def _row(cell: TranslationCell, result: Mapping[str, Any] | None, dense: Mapping
     done = result["summary"]
     speed, memory = f"{done['steps_per_s']:.2f}", f"{done['peak_memory_bytes'] / 2**20:,.0f} MiB"
     if dense is not None and result is not dense:
-        speed += f" ({done['steps_per_s'] / dense['summary']['steps_per_s']:.2f}×)"
         memory += f" ({done['peak_memory_bytes'] / dense['summary']['peak_memory_bytes']:.2f}×)"
     shares = [f"{100 * done[name]:.1f}" if name in done else "–" for name in ("anp", "itop", "mean_density")]
     columns = [
