@@ -144,12 +144,12 @@ class ImageRun:
         for kind, name in chosen.items():
             if name not in known[kind]:
                 raise UnknownNameError(kind, name, known[kind])
+        self._check_ranges()
         options = self.method_options(steps=3)
         if self.method != DENSE:
             on_one_layer(self.method, 0.5, every=1, steps=3, **options)
         if self.topology != AUTO:
             generators.registry.build(self.topology, **self.topology_options)
-        self._check_ranges()
         self._check_best()
         self.settings()
 
@@ -276,7 +276,8 @@ def demonstration(**changes: Any) -> ImageRun:
 def on_one_layer(method: str, start: float, /, **options: Any) -> Evolution:
     """Return the evolution of a small layer, to ask or to check a method without training."""
     layer = SparseLinear(100, 100, density=start, seed=0)
-    return methods.build(method, model=layer, optimizer=torch.optim.SGD(layer.parameters(), lr=0.1), **options)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    return methods.build(method, model=layer, optimizer=optimizer, **options)
 
 
 def _rule_parts(changes: Mapping[str, Any], steps: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sparsecore.cli.bench import bench
 from sparsecore.cli.export import export
 from sparsecore.cli.measures import show_measures
 from sparsecore.cli.names import completes
-from sparsecore.cli.output import command
+from sparsecore.cli.output import command, warned
 from sparsecore.cli.plan import plan
 from sparsecore.cli.plots import plot_runs
 from sparsecore.cli.progress import RunProgress, Steps
@@ -204,14 +204,14 @@ def train(
     )
     RunFolder.require_new(out, force=force)
     samples = recipes.load_data(config)
-    warnings: list[str] = _models("outlook").warnings_of(config, samples)
-    for warning in warnings:
-        console.print(f"warning: {warning}", markup=False, style="yellow", soft_wrap=True)
-    with RunProgress(console) as progress:
-        progress.note("compiling kernels (the first time on a machine takes longest)")
-        recipes.warm_up(config)
-        summary = recipes.run_in(out, config, samples, force=force, keep=keep, events=[progress])
-    return {**_show_summary(RunFolder(out), summary.as_dict()), "warnings": warnings}
+    with warned() as warnings:
+        for warning in _models("outlook").warnings_of(config, samples):
+            warnings.show(warning)
+        with RunProgress(console) as progress:
+            progress.note("compiling kernels (the first time on a machine takes longest)")
+            recipes.warm_up(config)
+            summary = recipes.run_in(out, config, samples, force=force, keep=keep, events=[progress])
+    return {**_show_summary(RunFolder(out), summary.as_dict()), "warnings": warnings.texts}
 
 
 def resume(
@@ -229,7 +229,7 @@ def resume(
     config = recipes.read_config(folder)
     folder = RunFolder(run, keep=keep, best=config.best)
     samples = recipes.load_data(config, data_dir)
-    with RunProgress(console) as progress:
+    with warned(), RunProgress(console) as progress:
         recipes.warm_up(config)
         summary = recipes.resume(folder, samples, events=[progress])
     return _show_summary(folder, summary.as_dict())

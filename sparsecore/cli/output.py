@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import logging
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import typer
 
 from sparsecore.cli.screen import console
 
-__all__ = ["NO", "command"]
+__all__ = ["NO", "command", "warned"]
 
 #: Exit status of a command that ran and whose answer is no.
 NO = 1
@@ -59,6 +60,36 @@ def _silenced(silent: bool) -> Iterator[None]:
         yield
     finally:
         console.quiet = before
+
+
+class _Shown(logging.Handler):
+    """Shows what the library logs as a warning of the command line, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        self.show(record.getMessage())
+
+    def show(self, text: str) -> None:
+        """Show a warning of the command line's own."""
+        self.texts.append(text)
+        console.print(f"warning: {text}", markup=False, style="yellow", soft_wrap=True)
+
+
+@contextmanager
+def warned() -> Iterator[_Shown]:
+    """Show warnings of the library on the console, in place of its log, and collect them."""
+    log, shown = logging.getLogger("sparsecore"), _Shown()
+    propagates, log.propagate = log.propagate, False
+    log.addHandler(shown)
+    try:
+        yield shown
+    finally:
+        log.removeHandler(shown)
+        log.propagate = propagates
 
 
 def _plain(value: Any) -> Any:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from sparsecore.errors import ConfigError
+from sparsecore.evolution.rule import Rule
 from sparsecore.nn import Circuit, SparseLinear, find_structure, sparse_layers
 
-__all__ = ["found_circuits", "require_values", "stated_circuits"]
+__all__ = ["found_circuits", "require_optimizer", "require_values", "stated_circuits"]
 
 _log = logging.getLogger("sparsecore.evolution")
 
@@ -53,8 +55,35 @@ def stated_circuits(model: nn.Module, chains: Sequence[Sequence[SparseLinear]]) 
     return [Circuit.chain(chain) for chain in [*chains, *others] if chain]
 
 
-def require_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Raise unless the optimizer holds the values of every layer that is trained.
+def require_optimizer(optimizer: torch.optim.Optimizer, rule: Rule | None) -> None:
+    """Raise unless an optimizer can follow links that move, and has the momentum that the rule reads.
+
+    Raises
+    ------
+    ConfigError
+        If it is no single optimizer, LBFGS, or SGD without momentum under a rule that reads it.
+    """
+    groups = getattr(optimizer, "param_groups", None)
+    if groups is None:
+        raise ConfigError(
+            f"Expected an optimizer that trains the model. Got {type(optimizer).__name__}. "
+            "Several optimizers need an evolution each, on the part of the model that they train."
+        )
+    if isinstance(optimizer, torch.optim.LBFGS) and rule is not None:
+        raise ConfigError(
+            "Expected an optimizer whose state has a number per link. Got LBFGS, whose curvature pairs are of whole "
+            "steps and would mix links. Take SGD or one of the Adam family."
+        )
+    if rule is not None and "momentum" in rule.needs and not any(_has_momentum(group) for group in groups):
+        raise ConfigError("Expected an optimizer with momentum, which the rule reads. Got none. Set momentum=0.9.")
+
+
+def _has_momentum(group: Mapping[str, Any]) -> bool:
+    return "momentum" not in group or bool(group["momentum"])
+
+
+def require_values(layers: Mapping[str, SparseLinear], optimizer: torch.optim.Optimizer) -> None:
+    """Raise unless the optimizer holds the values of every one of some layers that is trained.
 
     Raises
     ------
@@ -62,7 +91,7 @@ def require_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         If it does not, or values are sharded.
     """
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    for name, layer in sparse_layers(model).items():
+    for name, layer in layers.items():
         if hasattr(layer.values, "device_mesh"):
             raise ConfigError(
                 f"Expected whole values of {name!r}. Got values sharded by fully_shard, which cannot follow links that "

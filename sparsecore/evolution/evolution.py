@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from torch import nn
 
 from sparsecore.errors import CheckpointError, ConfigError, check_count
 from sparsecore.evolution.apply import apply_edit, fresh_values
-from sparsecore.evolution.circuits import found_circuits, require_values, stated_circuits
+from sparsecore.evolution.circuits import found_circuits, require_optimizer, require_values, stated_circuits
 from sparsecore.evolution.companion import Companion
 from sparsecore.evolution.device_update import apply_on_device, runtime_for
 from sparsecore.evolution.finite import require_finite
@@ -30,6 +31,8 @@ from sparsecore.predictors import Momentum
 from sparsecore.storage import Topology
 
 __all__ = ["Evolution"]
+
+_log = logging.getLogger("sparsecore.evolution")
 
 #: Plans an update in place of `Evolution.plan`, and returns what that returns.
 Planner = Callable[["Evolution"], tuple[Sequence[LayerPlan | DevicePlan], float]]
@@ -71,13 +74,16 @@ class Evolution:
         Same seed and same weights give the same links, on any number of threads.
     chains : sequence of sequence of SparseLinear, optional
         Layers that follow one another; what `find_structure` finds when missing. If the rule percolates, layers whose
-        neighbours were not found are named in one warning of the log ``sparsecore.evolution``.
+        neighbours were not found are named in one warning of the log ``sparsecore.evolution``. At the first
+        step, one of its lines says if no update falls into `steps`, or the last one leaves another density than the
+        rule ends with.
 
     Raises
     ------
     ConfigError
-        If the model has no sparse layer, the optimizer does not hold the values of one that is trained, `chains` holds
-        a layer twice or one of another model, or a schedule of the rule leaves its range at the first or last update.
+        If the model has no sparse layer, the optimizer does not hold the values of one that is trained or cannot follow
+        links that move, `chains` holds a layer twice or one of another model, or a schedule of the rule leaves its
+        range at the first or last update.
 
     Notes
     -----
@@ -104,7 +110,8 @@ class Evolution:
         names = {id(layer): name for name, layer in sparse_layers(model).items()}
         if not names:
             raise ConfigError("Expected a model with SparseLinear layers. Got none. Build one or call sparsify(model).")
-        require_values(model, optimizer)
+        require_optimizer(optimizer, rule)
+        require_values(sparse_layers(model), optimizer)
         if rule is not None:
             rule.require_ranges(self.every, self.steps)
         percolates = rule is not None and rule.percolate
@@ -160,9 +167,21 @@ class Evolution:
         self._listen_if_needed()
 
     def _count(self, steps: int) -> None:
+        if self._step == 0:
+            self._foretell()
         self._step += steps
         for state in self._states:
             state.link_steps += steps * state.layer.topology.n_links
+
+    def _foretell(self) -> None:
+        """Log what the training will leave undone."""
+        if self.rule is None or self.steps is None:
+            return
+        n_possible = sum(state.layer.topology.n_possible for state in self._states)
+        density = sum(state.n_start for state in self._states) / max(1, n_possible)
+        text = self.rule.shortfall(density, every=self.every, steps=self.steps)
+        if text is not None:
+            _log.warning("%s. Train for more steps, or lower every.", text)
 
     @property
     def steps_to_update(self) -> int | None:
@@ -194,9 +213,12 @@ class Evolution:
             If the rule reads a gradient that is not there; nothing has changed then.
         NonFiniteError
             If values, or gradients that the rule reads, are NaN or infinite; nothing has changed then.
+        ConfigError
+            If a layer has been thawed that the optimizer does not train; nothing has changed then.
         """
         if self.rule is None:
             return []
+        require_values({state.name: state.layer for state in self._states}, self._optimizer)
         with self._lock:
             started = time.perf_counter()
             plans, self._memory = self.plan() if self._planner is None else self._planner(self)

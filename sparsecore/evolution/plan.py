@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sparsecore._typing import FloatArray, Int64Array
-from sparsecore.errors import SignalError
+from sparsecore.errors import ShapeError, SignalError
 from sparsecore.evolution.percolation import percolate
 from sparsecore.evolution.redistribution import Surviving, share
 from sparsecore.evolution.rule import Rule
@@ -265,7 +265,11 @@ def _importance(view: LayerView, among: Int64Array, removal: Removal, seed: int)
     if among.size < view.topology.n_links:
         parts = (None if part is None else part[among] for part in (view.gradient, view.signs))
         links = Links(view.topology.subset(among), view.values[among], *parts)
-    return removal.importance(links, seed=derive_seed(seed, 0))
+    importance = removal.importance(links, seed=derive_seed(seed, 0))
+    if np.shape(importance) != links.values.shape:
+        got = np.shape(importance)
+        raise ShapeError(f"Expected the importance of {links.values.size} links from {removal!r}. Got shape {got}.")
+    return importance
 
 
 def _retired_sizes(view: LayerView, rule: Rule) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -114,6 +115,10 @@ class Rule:
     def _require_parts(self) -> None:
         for name, kind, example in _KINDS:
             part = getattr(self, name)
+            if isinstance(part, type):
+                raise ConfigError(
+                    f"Expected {name} to be a part such as {example}. Got a class. Write {part.__name__}()."
+                )
             if not isinstance(part, kind) and not (part is None and name in ("predictor", "prune")):
                 raise ConfigError(f"Expected {name} to be a part such as {example}. Got {part!r}.")
         if isinstance(self.grow, Top) and self.grow.subrank == "spcorr" and self.predictor is not None:
@@ -133,6 +138,25 @@ class Rule:
             self.keep_at(step)
             if self.density is not None:
                 check_fraction("density", self.density(step), "the fraction of possible links")
+
+    def shortfall(self, start: float, *, every: int, steps: int) -> str | None:
+        """Return what a training of `steps` steps leaves undone for a model of density `start`; nothing if all is done.
+
+        Examples
+        --------
+        >>> Rule().shortfall(0.1, every=100, steps=50)
+        'no update falls into the 50 steps, one comes every 100'
+        """
+        last = (steps - 1) // every * every
+        asked = start if self.density is None else self.density(steps)
+        left = start if self.density is None or not last else self.density(last)
+        reached = math.isclose(left, asked, rel_tol=0.01)
+        if last and reached:
+            return None
+        what = f"the last update is at step {last} of {steps}"
+        if not last:
+            what = f"no update falls into the {steps} steps, one comes every {every}"
+        return what if reached else f"{what}; the density ends at {left:.2%}, not at {asked:.2%}"
 
     @property
     def needs(self) -> frozenset[str]:

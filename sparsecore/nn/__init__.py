@@ -1,6 +1,6 @@
 """Modules: the sparse linear layer, chains of them, conversion of existing models, and inference."""
 
-from sparsecore.nn.chain import SparseSequential, sparse_layers
+from sparsecore.nn.chain import SparseSequential, density_of, sparse_layers
 from sparsecore.nn.compact import Compaction, compact, stored_bytes
 from sparsecore.nn.init import draw_values, link_std
 from sparsecore.nn.joint import Circuit, End, Joint
@@ -20,6 +20,7 @@ __all__ = [
     "SparseSequential",
     "Structure",
     "compact",
+    "density_of",
     "draw_values",
     "find_chains",
     "find_structure",

@@ -12,7 +12,16 @@ from sparsecore.kernels import Layer
 from sparsecore.nn.linear import SparseLinear
 from sparsecore.ops import sparse_chain
 
-__all__ = ["SparseSequential", "has_hooks", "run_fused", "runs_of", "sequences_within", "sparse_layers"]
+__all__ = [
+    "SparseSequential",
+    "density_of",
+    "has_hooks",
+    "is_plain",
+    "run_fused",
+    "runs_of",
+    "sequences_within",
+    "sparse_layers",
+]
 
 #: Modules that act on every neuron by itself, so that neurons keep their identity across them.
 ELEMENTWISE = (
@@ -115,10 +124,16 @@ def sparse_layers(model: nn.Module) -> dict[str, SparseLinear]:
     return {name: module for name, module in model.named_modules() if isinstance(module, SparseLinear)}
 
 
+def density_of(model: nn.Module) -> float:
+    """Return links over possible links of all sparse layers of a model; 0 without sparse layers."""
+    topologies = [layer.topology for layer in sparse_layers(model).values()]
+    return sum(t.n_links for t in topologies) / max(1, sum(t.n_possible for t in topologies))
+
+
 def _flattened(sequence: nn.Sequential) -> Iterator[nn.Module]:
     """Yield the modules of a sequence, those of plain sequences inside it one by one."""
     for module in sequence:
-        if _is_plain(module):
+        if is_plain(module):
             yield from _flattened(module)
         else:
             yield module
@@ -127,12 +142,12 @@ def _flattened(sequence: nn.Sequential) -> Iterator[nn.Module]:
 def sequences_within(sequence: nn.Sequential) -> Iterator[nn.Sequential]:
     """Yield the plain sequences that `runs_of` writes out."""
     for module in sequence:
-        if _is_plain(module):
+        if is_plain(module):
             yield module
             yield from sequences_within(module)
 
 
-def _is_plain(module: nn.Module) -> TypeGuard[nn.Sequential]:
+def is_plain(module: nn.Module) -> TypeGuard[nn.Sequential]:
     """Tell whether a module applies its parts in turn and nothing else, and does not state its chains itself."""
     forwards = nn.Sequential.forward, SparseSequential.forward
     return (

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from sparsecore.errors import ConfigError, ShapeError, check_count, check_fraction
+from sparsecore.errors import ConfigError, ShapeError, SparseCoreError, TopologyError, check_count, check_fraction
 from sparsecore.generators import ER, registry
 from sparsecore.nn.init import draw_values
+from sparsecore.nn.no_weight import NoWeight
 from sparsecore.ops import sparse_linear
 from sparsecore.storage import Topology
 
@@ -102,8 +103,8 @@ class SparseLinear(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """Shape and dtype of the weight matrix, on the meta device: models that ask for these find them, no numbers."""
-        return torch.empty(self.out_features, self.in_features, dtype=self.values.dtype, device="meta")
+        """Shape, dtype and device of the weight matrix for models that ask for these; computing with it is refused."""
+        return NoWeight((self.out_features, self.in_features), self.values.dtype, self.values.device)
 
     def adopt(self, topology: Topology, values: torch.Tensor) -> None:
         """Replace links and values; the parameter object stays, so optimizers keep pointing at it.
@@ -161,20 +162,33 @@ class SparseLinear(nn.Module):
             destination[prefix + name] = torch.from_numpy(getattr(self._topology, name).copy())
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        missing, unexpected = args[2], args[3]
-        stored = [state_dict.get(prefix + name) for name in _STORED]
+        missing, unexpected, errors = args[2], args[3], args[4]
+        absent = [prefix + name for name in _STORED if prefix + name not in state_dict]
         values = state_dict.get(prefix + "values")
-        if all(part is not None for part in (*stored, values)):
-            arrays = [part.detach().cpu().numpy() for part in stored]
-            topology = Topology(self._topology.shape, arrays[0].astype(np.int64), arrays[1])
-            if topology != self._topology:
-                self.adopt(topology, values.clone())
-        else:
-            missing.extend(prefix + name for name in _STORED if prefix + name not in state_dict)
+        missing.extend(absent)
+        try:
+            if values is not None and not absent:
+                topology = _stored_links(self._topology.shape, [state_dict[prefix + name] for name in _STORED])
+                if topology != self._topology:
+                    self.adopt(topology, values.clone())
+        except (SparseCoreError, TypeError) as error:
+            errors.append(f"links of {prefix.removesuffix('.') or 'the layer'}: {error}")
+            return
+        if absent:  # values without their links would be those of other links
+            state_dict = {name: part for name, part in state_dict.items() if name != prefix + "values"}
         super()._load_from_state_dict(state_dict, prefix, *args)
         for name in _STORED:
             if prefix + name in unexpected:
                 unexpected.remove(prefix + name)
+
+
+def _stored_links(shape: tuple[int, int], stored: Sequence[torch.Tensor]) -> Topology:
+    """Return the links that a state dict holds; raises if its lists are no integers, or those of another shape."""
+    if any(part.is_floating_point() for part in stored):
+        kinds = ", ".join(str(part.dtype) for part in stored)
+        raise TopologyError(f"Expected lists of integers. Got {kinds}. Cast values only, not {' and '.join(_STORED)}.")
+    col_ptr, rows = (part.detach().cpu().numpy() for part in stored)
+    return Topology(shape, col_ptr.astype(np.int64), rows)
 
 
 def _links(
@@ -197,4 +211,7 @@ def _links(
     source = ER() if source is None else source
     if isinstance(source, type) or not callable(source):
         raise ConfigError(f"Expected a generator, such as sparsecore.generators.BSW(beta=0.25). Got {source!r}.")
-    return source(shape, n_links, seed)
+    drawn = source(shape, n_links, seed)
+    if not isinstance(drawn, Topology) or (drawn.shape, drawn.n_links) != (shape, n_links):
+        raise ConfigError(f"Expected {source!r} to return {n_links} links of shape {shape}. Got {drawn!r}.")
+    return drawn

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from sparsecore.nn.blocks import Block, Meeting, known_block
-from sparsecore.nn.chain import runs_of, sequences_within, sparse_layers
+from sparsecore.nn.chain import is_plain, runs_of, sequences_within, sparse_layers
 from sparsecore.nn.joint import Circuit, End, Joint
 from sparsecore.nn.linear import SparseLinear
 
@@ -64,7 +64,7 @@ def find_structure(model: nn.Module) -> Structure:
             chains: Sequence[Sequence[SparseLinear]] = module.sparse_chains()  # type: ignore[operator]
             stated |= {id(part) for part in module.modules()}
             understood |= {id(layer) for layer in sparse_layers(module).values()}
-        elif isinstance(module, nn.Sequential):
+        elif is_plain(module):
             chains = runs_of(module)
             stated |= set(map(id, sequences_within(module)))
             # Of a layer by itself nobody knows what follows it outside.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -12,6 +13,8 @@ from sparsecore.nn.chain import has_hooks
 from sparsecore.nn.linear import SparseLinear
 
 __all__ = ["find_targets", "first_match"]
+
+_log = logging.getLogger("sparsecore.nn")
 
 
 def find_targets(
@@ -57,6 +60,11 @@ def find_targets(
         raise ConfigError(
             f"Expected at least one linear layer to replace. Got none of: {_listed(linear) or 'no linear layers'}. "
             "Name layers with include=[...]; by default the output head stays dense. Only nn.Linear has links."
+        )
+    others = [name for name, module in modules.items() if isinstance(module, nn.Linear) and name not in linear and name]
+    if others:
+        _log.warning(
+            "left dense: %s. Only layers that are nn.Linear itself, no class of it, get links.", _listed(others)
         )
     _refuse_reused(modules, chosen)
     _refuse_computed(chosen)

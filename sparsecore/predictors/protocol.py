@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsecore._typing import Float64Array, FloatArray, Int64Array
-from sparsecore.errors import ShapeError, SignalError, TopologyError, check_count
+from sparsecore.errors import ConfigError, ShapeError, SignalError, TopologyError, check_count
 from sparsecore.registry import Registry
 from sparsecore.storage import Topology
 from sparsecore.storage.topology import checked_integers
@@ -97,6 +97,13 @@ class ScoreBlock:
 
     ids: Int64Array
     scores: Float64Array
+
+    def __post_init__(self) -> None:
+        """Refuse what no selection can rank."""
+        if self.ids.shape != self.scores.shape or self.ids.ndim != 1:
+            raise ShapeError(f"Expected a score for every id. Got {self.ids.shape} ids, {self.scores.shape} scores.")
+        if self.scores.size and not self.scores.min() >= 0:
+            raise ConfigError(f"Expected scores of at least 0. Got {self.scores.min()}. Correct the predictor.")
 
 
 @runtime_checkable

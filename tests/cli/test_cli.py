@@ -275,7 +275,7 @@ def test_force_replaces_a_run_and_no_folder_of_another_program(tmp_path: Path) -
 def test_a_run_warns_once_of_what_is_not_as_expected(tmp_path: Path) -> None:
     words = ("train", *SMALL, "--hidden", "20", "--epochs", "1", "--method", "chtss", "--force", "--out", tmp_path)
     shown = [line for line in call(*words).out.splitlines() if line.startswith("warning: ")]
-    assert [text in line for text, line in zip(("brf", "No update"), shown, strict=True)] == [True, True]
+    assert [text in line for text, line in zip(("brf", "no update"), shown, strict=True)] == [True, True]
     told = call(*words, "--json")
     assert (told.status, told.err) == (0, "")
     assert [f"warning: {text}" for text in json.loads(told.out)["warnings"]] == shown

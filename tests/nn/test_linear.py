@@ -8,7 +8,7 @@ import torch
 from strategies import random_topology
 from torch import nn
 
-from sparsecore.errors import ConfigError, ShapeError, SignalError, TopologyError, UnknownNameError
+from sparsecore.errors import ConfigError, ShapeError, SignalError, UnknownNameError
 from sparsecore.generators import ER
 from sparsecore.nn import SparseLinear, SparseSequential
 from sparsecore.storage import Topology
@@ -113,11 +113,25 @@ def test_a_state_dict_without_links_is_refused_when_strict():
 def test_a_state_dict_with_broken_links_changes_nothing():
     layer = SparseLinear(30, 20, density=0.2, seed=0)
     before, state = copy.deepcopy(layer), layer.state_dict()
-    state["rows"][0] = 99
-    with pytest.raises(TopologyError, match="rows in"):
-        layer.load_state_dict(state)
-    assert layer.topology == before.topology
-    assert torch.equal(layer.values, before.values)
+    other = SparseLinear(31, 20, density=0.2, seed=0).state_dict()
+    broken = {
+        r"rows in \[0, 20\). Got 99 to 99": state | {"rows": torch.full_like(state["rows"], 99)},
+        r"lists of integers. Got torch.float16": {name: part.half() for name, part in state.items()},
+        r"col_ptr of shape \(31,\). Got shape \(32,\)": other,
+    }
+    for message, bad in broken.items():
+        with pytest.raises(RuntimeError, match=rf"(?s)state_dict for Sequential.*links of 0: Expected {message}"):
+            nn.Sequential(layer).load_state_dict({f"0.{name}": part for name, part in bad.items()})
+        assert layer.topology == before.topology
+        assert torch.equal(layer.values, before.values)
+
+
+def test_values_are_not_loaded_onto_the_links_of_others():
+    layer, other = (SparseLinear(30, 20, density=0.2, seed=seed) for seed in (0, 1))
+    before = layer.values.detach().clone()
+    found = layer.load_state_dict({"values": other.values, "bias": other.bias}, strict=False)
+    assert set(found.missing_keys) == {"col_ptr", "rows", "values"}
+    assert torch.equal(layer.values, before)
 
 
 def test_dtype_conversion_keeps_the_links():

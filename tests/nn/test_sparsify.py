@@ -51,7 +51,36 @@ def test_an_allocation_shares_one_density_between_the_layers():
 
 def test_a_layer_says_shape_and_dtype_of_the_matrix_that_it_does_not_have():
     layer = SparseLinear(4, 6, density=0.5, dtype=torch.bfloat16)
-    assert (layer.weight.shape, layer.weight.dtype, layer.weight.is_meta) == ((6, 4), torch.bfloat16, True)
+    weight = layer.weight
+    assert (weight.shape, weight.dtype, weight.device.type) == ((6, 4), torch.bfloat16, "cpu")
+    assert (weight.numel(), weight.ndim, len(weight), weight.size(0), weight.is_meta) == (24, 2, 6, 6, False)
+    assert repr(weight) == "NoWeight((6, 4), torch.bfloat16)"
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("linear", lambda weight: nn.functional.linear(torch.ones(2, 4), weight)),
+        ("matmul", lambda weight: torch.ones(2, 4) @ weight.T),
+        ("sum", lambda weight: weight.square().sum()),
+        ("uniform_", nn.init.xavier_uniform_),
+        ("data", lambda weight: weight.data.normal_()),
+        ("__get__", lambda weight: weight.data),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_computing_with_the_matrix_that_a_layer_does_not_have_is_refused(name, use):
+    with pytest.raises(ConfigError, match="Expected a sparse layer to be called. Got .* its numbers are layer.values"):
+        use(SparseLinear(4, 6, density=0.5).weight)
+
+
+def test_classes_of_linear_layers_stay_dense_and_are_named(caplog):
+    class Mine(nn.Linear):
+        pass
+
+    model = sparsify(nn.Sequential(Mine(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)), density=0.5)
+    assert [type(layer) for layer in model] == [Mine, SparseLinear, nn.Linear]
+    assert caplog.messages == ["left dense: 0. Only layers that are nn.Linear itself, no class of it, get links."]
 
 
 def test_a_model_on_the_meta_device_gets_links_and_never_dense_weights():

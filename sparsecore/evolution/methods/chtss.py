@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
-from sparsecore.evolution.methods.density import density_of
+from sparsecore.evolution.methods.density import falling
 from sparsecore.evolution.methods.parts import Parts, as_schedule, evolve, preset_of
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
+from sparsecore.nn import density_of
 from sparsecore.predictors import CH2L3n
 from sparsecore.removal import Magnitude, RelativeImportance
 from sparsecore.schedules import Constant, Schedule, Sigmoid
@@ -45,11 +46,12 @@ def CHTss(
         As for `Evolution`.
     every : int
         Steps between updates.
-    steps : int, optional
-        Length of the training; no update at or after it. Also the length of the temperature ramp, as for `CHTs`.
+    steps : int
+        Length of the training; no update at or after it. Also the length of the temperature ramp, as for `CHTs`. It may
+        be missing with a `density_schedule` alone.
     density : float
-        Density at the end; the model's own is the start, in proportion
-        in every layer. It is reached after half of `steps`.
+        Density at the end; the model's own is the start, in proportion in every layer. It is reached after half of
+        `steps`.
     zeta : float or Schedule, optional
         Fraction of links replaced per update; that of `preset` when missing.
     preset : str
@@ -68,7 +70,7 @@ def CHTss(
         grow=Soft(),
         zeta=as_schedule(settings.zeta if zeta is None else zeta),
         temperature=settings.ramp(steps) if steps else Constant(1.0),
-        density=Sigmoid(start, density, max(1, steps // 2)) if steps else Constant(density),
+        density=falling(Sigmoid, start, density, steps and steps // 2, parts),
         density_start=start,
         prune=RelativeImportance(),
     )

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
-from sparsecore.evolution.methods.density import density_of
+from sparsecore.evolution.methods.density import falling
 from sparsecore.evolution.methods.parts import Parts, evolve
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
+from sparsecore.nn import density_of
 from sparsecore.predictors import Retired
 from sparsecore.removal import Fraction, Magnitude, Outranked
-from sparsecore.schedules import Constant, Cubic
+from sparsecore.schedules import Cubic
 from sparsecore.selection import Top
 
 __all__ = ["GMP"]
@@ -44,11 +45,11 @@ def GMP(
         As for `Evolution`.
     every : int
         Steps between updates.
-    steps : int, optional
-        Length of the training; no update at or after it.
+    steps : int
+        Length of the training; no update at or after it. It may be missing with a `density_schedule` alone.
     density : float
-        Density at the end; the model's own is the start, in proportion
-        in every layer. It is reached after three quarters of `steps`.
+        Density at the end; the model's own is the start, in proportion in every layer. It is reached after three
+        quarters of `steps`.
     returns : bool
         Let a pruned weight come back, with the value it had, once it is larger than a weight that is left: as if the
         dense weight were kept, from a list of the links ever pruned. Off, what is pruned is gone.
@@ -63,7 +64,7 @@ def GMP(
         keep=Top(),
         predictor=Retired() if returns else None,
         grow=Top(),
-        density=Cubic(start, density, max(1, 3 * steps // 4)) if steps else Constant(density),
+        density=falling(Cubic, start, density, steps and 3 * steps // 4, parts),
         density_start=start,
         percolate=False,
         fresh="history",

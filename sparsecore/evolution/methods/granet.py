@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
-from sparsecore.evolution.methods.density import density_of
+from sparsecore.evolution.methods.density import falling
 from sparsecore.evolution.methods.parts import Parts, evolve
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
+from sparsecore.nn import density_of
 from sparsecore.predictors import Gradient
 from sparsecore.removal import Magnitude
 from sparsecore.schedules import Constant, Cosine, Cubic, Schedule
@@ -44,11 +45,11 @@ def GraNet(
         As for `Evolution`.
     every : int
         Steps between updates.
-    steps : int, optional
-        Length of the training; no update at or after it.
+    steps : int
+        Length of the training; no update at or after it. It may be missing with a `density_schedule` alone.
     density : float
-        Density at the end; the model's own is the start, in proportion
-        in every layer. It is reached after three quarters of `steps`.
+        Density at the end; the model's own is the start, in proportion in every layer. It is reached after three
+        quarters of `steps`.
     zeta : float or Schedule
         Fraction of links replaced per update; a number falls to 0 by cosine until `steps`.
     seed : int
@@ -65,7 +66,7 @@ def GraNet(
         predictor=Gradient(),
         grow=Top(),
         zeta=zeta,
-        density=Cubic(start, density, max(1, 3 * steps // 4)) if steps else Constant(density),
+        density=falling(Cubic, start, density, steps and 3 * steps // 4, parts),
         density_start=start,
         percolate=False,
     )

@@ -9,10 +9,10 @@ from torch import nn
 
 from sparsecore.errors import ConfigError
 from sparsecore.evolution.evolution import Evolution
-from sparsecore.evolution.methods.density import density_of
 from sparsecore.evolution.methods.parts import Parts, as_schedule, evolve, preset_of
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
+from sparsecore.nn import density_of
 from sparsecore.predictors import Random
 from sparsecore.removal import Mest
 from sparsecore.schedules import Schedule, Steps
