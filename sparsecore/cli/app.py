@@ -18,6 +18,7 @@ from sparsecore.cli.export import export
 from sparsecore.cli.measures import show_measures
 from sparsecore.cli.names import completes
 from sparsecore.cli.output import command, warned
+from sparsecore.cli.parts import read_parts
 from sparsecore.cli.plan import plan
 from sparsecore.cli.plots import plot_runs
 from sparsecore.cli.progress import RunProgress, Steps
@@ -60,8 +61,14 @@ def _top(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and end.")
     ] = False,
+    parts: Annotated[
+        list[Path] | None,
+        typer.Option(help="Python file that registers parts of your own, to be named like the others; repeatable."),
+    ] = None,
 ) -> None:
     """Hold the options that come before a command."""
+    for path in parts or ():
+        read_parts(path)
 
 
 def train(

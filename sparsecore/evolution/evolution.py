@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from sparsecore.errors import CheckpointError, ConfigError, check_count
@@ -74,9 +75,7 @@ class Evolution:
         Same seed and same weights give the same links, on any number of threads.
     chains : sequence of sequence of SparseLinear, optional
         Layers that follow one another; what `find_structure` finds when missing. If the rule percolates, layers whose
-        neighbours were not found are named in one warning of the log ``sparsecore.evolution``. At the first
-        step, one of its lines says if no update falls into `steps`, or the last one leaves another density than the
-        rule ends with.
+        neighbours were not found are named in one warning of the log ``sparsecore.evolution``.
 
     Raises
     ------
@@ -88,7 +87,8 @@ class Evolution:
     Notes
     -----
     A layer whose values are not trained (``requires_grad`` is off) keeps its links, also while it is thawed and frozen
-    again.
+    again. At the first step the log says if no update falls into `steps`, if the last one leaves another density than
+    the rule ends with, or if several processes train and nobody has called `sparsecore.distributed.share`.
     """
 
     def __init__(
@@ -174,8 +174,16 @@ class Evolution:
             state.link_steps += steps * state.layer.topology.n_links
 
     def _foretell(self) -> None:
-        """Log what the training will leave undone."""
-        if self.rule is None or self.steps is None:
+        """Log what the training will leave undone, and that processes would go different ways."""
+        if self.rule is None:
+            return
+        if self._planner is None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            _log.warning(
+                "%d processes train, and each updates its links by itself. If they share a model, call "
+                "sparsecore.distributed.share(evolution).",
+                dist.get_world_size(),
+            )
+        if self.steps is None:
             return
         n_possible = sum(state.layer.topology.n_possible for state in self._states)
         density = sum(state.n_start for state in self._states) / max(1, n_possible)

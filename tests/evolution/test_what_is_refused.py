@@ -140,3 +140,16 @@ def test_a_sequence_with_a_forward_of_its_own_is_left_unpercolated(caplog):
     before = model(x)
     evolution.step()
     assert torch.equal(model(x), before)
+
+
+@pytest.mark.parametrize(("shared", "told"), [(False, True), (True, False)])
+def test_processes_that_update_by_themselves_are_told_of_sharing(shared, told, caplog, monkeypatch):
+    model, optimizer = problem()
+    evolution = sc.SET(model, optimizer, every=5)
+    if shared:
+        evolution.plan_by(lambda own: own.plan())
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    for _ in range(3):
+        evolution.step()
+    assert [text.partition(",")[0] for text in caplog.messages] == ["2 processes train"] * told
