@@ -11,7 +11,16 @@ from typing import Any, TypeVar
 from sparsecore.errors import CheckpointError, ConfigError
 from sparsecore.evolution import Parts, methods
 
-__all__ = ["DENSE", "accepted", "add_options", "check_density_falls", "from_options", "from_plain", "option"]
+__all__ = [
+    "DENSE",
+    "accepted",
+    "add_options",
+    "check_density_falls",
+    "check_resumed",
+    "from_options",
+    "from_plain",
+    "option",
+]
 
 #: The method of a network without missing links.
 DENSE = "dense"
@@ -59,6 +68,22 @@ def add_options(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
             continue
         shown = "" if field.default is None else f" ({field.default})"
         parser.add_argument(name, type=_KINDS[str(field.type).split(" ")[0]], metavar="", help=about + shown)
+
+
+def check_resumed(kind: type[Any], options: argparse.Namespace) -> None:
+    """Refuse parsed options of a dataclass beside ``--resume``, other than ``--data-dir``.
+
+    Raises
+    ------
+    ConfigError
+        If there are some; the message names them.
+    """
+    names = [name for name in _names(kind) if name != "data_dir" and getattr(options, name) is not None]
+    if names:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise ConfigError(
+            f"Expected no option but --data-dir with --resume. Got {given}. A run goes on as it began: leave them out."
+        )
 
 
 def from_options(kind: type[T], options: argparse.Namespace) -> T:

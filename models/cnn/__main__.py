@@ -10,7 +10,7 @@ from pathlib import Path
 from sparsecore.engine import EpochRecord, Summary, Trainer
 from sparsecore.errors import SparseCoreError
 from sparsecore.models.cnn.recipe import CnnRun, load_data, resume, train
-from sparsecore.models.options import add_options, from_options
+from sparsecore.models.options import add_options, check_resumed, from_options
 
 __all__ = ["main"]
 
@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     options.data_dir = options.data_dir or os.environ.get("SPARSECORE_DATA")
     try:
         if options.resume:
+            check_resumed(CnnRun, options)
             resume(options.out, options.data_dir, events=[_Lines()])
         else:
             run = from_options(CnnRun, options)
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sparsecore.models.cnn", description="Train a convolutional network with a head of links."
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="go on after the last epoch; other options are kept")
+    parser.add_argument("--resume", action="store_true", help="go on after the last epoch; takes --data-dir alone")
     add_options(parser, CnnRun)
     return parser
 

@@ -18,6 +18,7 @@ from sparsecore.errors import (
     UnknownNameError,
     check_count,
     check_fraction,
+    check_not_negative,
     check_positive,
 )
 from sparsecore.evolution import methods
@@ -25,7 +26,7 @@ from sparsecore.io import RunFolder
 from sparsecore.models import data as image_data
 from sparsecore.models.cnn.network import TRUNKS, ConvNet
 from sparsecore.models.data import ImageData
-from sparsecore.models.options import DENSE, accepted, from_plain, option
+from sparsecore.models.options import DENSE, accepted, check_density_falls, from_plain, option
 from sparsecore.schedules import Linear
 
 __all__ = ["CnnRun", "build", "load_data", "resume", "train"]
@@ -46,7 +47,7 @@ class CnnRun:
     scale: int = option(1, "neurons of each layer of the head per feature of the trunk: 1 (1x) or 2 (2x)")
     method: str = option("chts", "a name of `sparsecore methods`, or dense")
     density: float = option(0.01, "fraction of links of the head, at the end under methods that bring it down")
-    density_start: float = option(0.5, "density of the first links under methods that bring it down")
+    density_start: float = option(0.5, "density of the first links under methods that bring it down, at least density")
     topology: str = option("er", "generator of the first links, with options as in brf:r=0.1")
     zeta: float = option(0.3, "fraction of links replaced per update")
     every: int | None = option(None, "steps between updates of the links; one epoch when missing")
@@ -75,8 +76,12 @@ class CnnRun:
             check_fraction(name, getattr(self, name), "a fraction of links", open_low=True)
         if self.method != DENSE and self.density == 1.0:
             raise ConfigError("Expected density below 1. Got 1. The head without missing links is method 'dense'.")
+        check_density_falls(self.method, self.density, self.density_start)
         check_fraction("zeta", self.zeta, "the fraction of links replaced per update")
         check_positive("lr", self.lr, "the learning rate at the first step")
+        check_not_negative("lr_end", self.lr_end, "the learning rate of the last step")
+        check_fraction("momentum", self.momentum, "the share of the last step that is taken again")
+        check_not_negative("weight_decay", self.weight_decay, "the pull of all values towards zero")
         check_positive("width", self.width, "the channels of the trunk, as a share of the published ones")
         check_count("scale", self.scale, "the neurons of a layer of the head per feature of the trunk", low=1)
         for name in ("every", "train_images", "test_images", "threads"):

@@ -7,8 +7,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from sparsecore.errors import ConfigError, SparseCoreError
-from sparsecore.models.options import add_options, from_options
+from sparsecore.errors import SparseCoreError
+from sparsecore.models.options import add_options, check_resumed, from_options
 from sparsecore.models.pretrain.recipe import LlamaRun
 from sparsecore.models.pretrain.training import read_run, train
 
@@ -31,13 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _resumed(options: argparse.Namespace) -> LlamaRun:
     """Return the run of a folder, with its data where they are now."""
-    names = [field.name for field in dataclasses.fields(LlamaRun) if field.name != "data_dir"]
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
-    if given:
-        raise ConfigError(
-            f"Expected no option but --data-dir with --resume. Got {', '.join(given)}. A run goes on as it began: "
-            "leave them out."
-        )
+    check_resumed(LlamaRun, options)
     run = read_run(options.out)
     return run if options.data_dir is None else dataclasses.replace(run, data_dir=options.data_dir)
 

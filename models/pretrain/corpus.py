@@ -83,7 +83,8 @@ def _rows(run: LlamaRun, part: str) -> Iterator[str]:
     for row in islice(rows, first, None):
         if run.column not in row:
             raise DataError(f"Expected a column {run.column!r} in {run.data}. Got {sorted(row)}. Give --column.")
-        yield row[run.column]
+        if row[run.column] is not None:
+            yield row[run.column]
 
 
 def _parts(run: LlamaRun) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sparsecore import generators
 from sparsecore.errors import (
+    ConfigError,
     UnknownNameError,
     check_count,
     check_fraction,
@@ -50,11 +51,15 @@ class LlamaRun:
     data: str = option("techdocs", "techdocs, a folder of datasets.save_to_disk, or hf:NAME or hf:NAME:SUBSET")
     data_dir: str | None = option(None, "folder that holds text/techdocs.train.txt.xz; SPARSECORE_DATA when missing")
     column: str = option("text", "column of the text in a Hugging Face data set")
-    documents: int | None = option(None, "most training documents; all when missing")
+    documents: int | None = option(
+        None, "most training documents; all when missing, of hf:NAME as many as the steps take"
+    )
     valid_documents: int = option(1000, "documents held out where a data set has no validation part")
     tokenizer: str = option("bpe:8192", "tokenizer.json, a folder of a tokenizer, or bpe:SIZE, learned from the text")
     valid_every: int = option(500, "steps between evaluations")
-    valid_blocks: int | None = option(None, "most sequences of an evaluation; all when missing")
+    valid_blocks: int | None = option(
+        None, "most sequences of an evaluation; all when missing, on several processes as many as fill equal batches"
+    )
     save_every: int = option(500, "steps between checkpoints")
     report_to: str = option("none", "tensorboard, wandb or none")
     cpu: bool = option(False, "stay on the CPU where there is a GPU")
@@ -75,6 +80,8 @@ class LlamaRun:
     def _check_ranges(self) -> None:
         for name in ("density", "density_start"):
             check_fraction(name, getattr(self, name), "a fraction of links", open_low=True)
+        if self.method != DENSE and self.density == 1.0:
+            raise ConfigError("Expected density below 1. Got 1. The network without missing links is method 'dense'.")
         for name in ("zeta", "lr_end", "warmup"):
             check_fraction(name, getattr(self, name), "a share")
         check_density_falls(self.method, self.density, self.density_start)

@@ -13,6 +13,8 @@ from sparsecore.models.options import DENSE
 
 __all__ = ["main", "table"]
 
+_NUMBERS = ("valid_perplexity", "valid_loss", "parameters", "steps_per_s", "peak_memory_bytes")
+
 _HEAD = (
     "| method | density | validation perplexity | loss | links | weights | ANP, % | ITOP, % | steps/s | peak memory |\n"
     "|---|---|---|---|---|---|---|---|---|---|\n"
@@ -33,7 +35,10 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _density(found: Mapping[str, Any]) -> float:
-    return 1.0 if found["run"]["method"] == DENSE else float(found["run"]["density"])
+    """Return the density that was reached, or the one that was asked for where a result does not say."""
+    if found["run"]["method"] == DENSE:
+        return 1.0
+    return float(found["summary"].get("density", found["run"]["density"]))
 
 
 def _row(found: Mapping[str, Any], dense: Mapping[str, Any] | None) -> str:
@@ -56,7 +61,9 @@ def _beside(done: Mapping[str, Any], dense: Mapping[str, Any] | None, name: str,
     if done[name] is None:
         return "–"
     text = form.format(done[name] / unit)
-    return text if dense is None or done is dense else f"{text} ({done[name] / dense[name]:.2f}×)"
+    if dense is None or done is dense:
+        return text
+    return f"{text} (–)" if dense[name] is None else f"{text} ({done[name] / dense[name]:.2f}×)"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,7 +82,16 @@ def _read(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"Expected the result of a run in {path}. Got: {error}.") from error
+    if not _is_result(found):
+        raise DataError(f"Expected the result of a run in {path}. Got another JSON. Name a result.json of a run.")
     return found
+
+
+def _is_result(found: Any) -> bool:
+    run, done = (found.get(name) if isinstance(found, dict) else None for name in ("run", "summary"))
+    if not isinstance(run, dict) or not isinstance(done, dict):
+        return False
+    return {"method", "density"} <= run.keys() and set(_NUMBERS) <= done.keys()
 
 
 if __name__ == "__main__":

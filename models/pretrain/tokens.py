@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch.utils.data import Dataset
 
 from sparsecore.errors import ConfigError, DataError, check_count
 
-__all__ = ["TokenBlocks", "make_tokenizer", "write_tokens"]
+__all__ = ["TokenBlocks", "equal_batches", "make_tokenizer", "save_tokenizer", "write_tokens"]
 
 #: Documents that are encoded at once, and from which a tokenizer is learned.
 _AT_ONCE, _LEARNED_FROM = 256, 1_000
@@ -71,14 +73,37 @@ def _learned(size: int, documents: Iterable[str]) -> Any:
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=size, special_tokens=[END], initial_alphabet=alphabet, show_progress=False
     )
-    made.train_from_iterator((document for document, _ in zip(documents, range(_LEARNED_FROM), strict=False)), trainer)
+    made.train_from_iterator(islice(documents, _LEARNED_FROM), trainer)
     return made
 
 
-def write_tokens(path: Path, documents: Iterable[str], tokenizer: Any) -> int:
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Save a tokenizer in a folder; ``tokenizer.json`` appears there last, and whole."""
+    part = folder.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    tokenizer.save_pretrained(part)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(part.iterdir(), key=lambda path: path.name == "tokenizer.json"):
+        os.replace(path, folder / path.name)
+    part.rmdir()
+
+
+def write_tokens(path: Path, documents: Iterable[str], tokenizer: Any, enough: int | None = None) -> int:
     """Write the ids of documents, each with an end mark, one after the other; returns their number.
 
-    The file appears whole or not at all.
+    The file appears whole or not at all. What the tokenizer cuts off, fills up or takes for a special mark by itself
+    does not count here: documents are whole, and end marks are those between them.
+
+    Parameters
+    ----------
+    path : path
+        File to write.
+    documents : iterable of str
+        Read no further than they are needed.
+    tokenizer : PreTrainedTokenizerFast
+        With a mark for the end of a document.
+    enough : int, optional
+        Number of tokens behind which no further document is taken; all are when missing.
     """
     kind, total = _dtype(len(tokenizer)), 0
     part = path.with_suffix(".part")
@@ -86,6 +111,8 @@ def write_tokens(path: Path, documents: Iterable[str], tokenizer: Any) -> int:
         for ids in _encoded(documents, tokenizer):
             total += len(ids)
             file.write(np.asarray(ids, kind).tobytes())
+            if enough is not None and total >= enough:
+                break
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
@@ -93,12 +120,22 @@ def write_tokens(path: Path, documents: Iterable[str], tokenizer: Any) -> int:
 
 
 def _encoded(documents: Iterable[str], tokenizer: Any) -> Iterator[list[int]]:
-    library, end = tokenizer.backend_tokenizer, tokenizer.eos_token_id
+    library, end = _plain(tokenizer.backend_tokenizer), tokenizer.eos_token_id
     iterator = iter(documents)
-    for first in iterator:
-        group = [first, *(document for document, _ in zip(iterator, range(_AT_ONCE - 1), strict=False))]
+    while group := list(islice(iterator, _AT_ONCE)):
         for found in library.encode_batch_fast(group, add_special_tokens=False):
             yield [*found.ids, end]
+
+
+def _plain(library: Any) -> Any:
+    """Return a copy that neither cuts nor fills up, and to which special marks are text."""
+    import tokenizers
+
+    copy = tokenizers.Tokenizer.from_str(library.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    copy.encode_special_tokens = True
+    return copy
 
 
 def _dtype(n_tokens: int) -> np.dtype[Any]:
@@ -142,3 +179,39 @@ class TokenBlocks(Dataset[dict[str, torch.Tensor]]):
         """Return one sequence, as a model takes it."""
         ids = torch.from_numpy(self.blocks[index].astype(np.int64))
         return {"input_ids": ids, "labels": ids}
+
+
+def equal_batches(n_blocks: int, batch: int, n_ranks: int) -> tuple[int, int]:
+    """Return how many sequences fill equal batches on all ranks, and the size of these batches.
+
+    Where batches are not equal, Accelerate repeats sequences, which would count twice in the mean. One process takes
+    all, and its last batch may be smaller.
+
+    Parameters
+    ----------
+    n_blocks : int
+        Sequences there are.
+    batch : int
+        Most sequences of one rank at a time.
+    n_ranks : int
+        Processes.
+
+    Raises
+    ------
+    DataError
+        If there is not one sequence for every rank.
+
+    Examples
+    --------
+    >>> equal_batches(1003, 64, 8), equal_batches(5, 64, 2), equal_batches(1003, 64, 1)
+    ((512, 64), (4, 2), (1003, 64))
+    """
+    if n_ranks == 1:
+        return n_blocks, batch
+    if n_blocks < n_ranks:
+        raise DataError(
+            f"Expected a validation sequence for each of {n_ranks} processes. Got {n_blocks}. Use more documents, or "
+            "fewer processes."
+        )
+    equal = min(batch, n_blocks // n_ranks)
+    return n_blocks - n_blocks % (n_ranks * equal), equal

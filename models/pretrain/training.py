@@ -25,7 +25,7 @@ from sparsecore.models.llama import llama
 from sparsecore.models.options import DENSE, accepted, from_plain
 from sparsecore.models.pretrain.corpus import documents
 from sparsecore.models.pretrain.recipe import LlamaRun
-from sparsecore.models.pretrain.tokens import TokenBlocks, make_tokenizer, write_tokens
+from sparsecore.models.pretrain.tokens import TokenBlocks, equal_batches, make_tokenizer, save_tokenizer, write_tokens
 from sparsecore.nn import SparseLinear
 
 __all__ = ["Prepared", "prepare", "read_run", "train"]
@@ -36,6 +36,7 @@ _BEGUN = (
     "run.json",
     "run.part",
     "tokenizer",
+    "tokenizer.part",
     "train.tokens",
     "train.part",
     "valid.tokens",
@@ -54,11 +55,14 @@ class Prepared:
         Saved in the folder of the run.
     train, valid : TokenBlocks
         Sequences to learn from, and those held out.
+    valid_batch : int
+        Held-out sequences of one process at a time.
     """
 
     tokenizer: Any
     train: TokenBlocks
     valid: TokenBlocks
+    valid_batch: int
 
 
 def read_run(out: Path) -> LlamaRun:
@@ -84,18 +88,25 @@ def prepare(run: LlamaRun, out: Path) -> Prepared:
     files = {part: out / f"{part}.tokens" for part in ("train", "valid")}
     if _rank() == 0:
         if not (out / "tokenizer" / "tokenizer.json").is_file():
-            make_tokenizer(run.tokenizer, documents(run, "train")).save_pretrained(out / "tokenizer")
+            save_tokenizer(make_tokenizer(run.tokenizer, documents(run, "train")), out / "tokenizer")
         made = AutoTokenizer.from_pretrained(out / "tokenizer")
         for part, path in files.items():
             if not path.is_file():
-                write_tokens(path, documents(run, part), made)
+                write_tokens(path, documents(run, part), made, _enough(run) if part == "train" else None)
     _wait()
     tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
-    blocks = {
-        part: TokenBlocks(path, len(tokenizer), run.context, run.valid_blocks if part == "valid" else None)
-        for part, path in files.items()
-    }
-    return Prepared(tokenizer, blocks["train"], blocks["valid"])
+    train = TokenBlocks(files["train"], len(tokenizer), run.context)
+    valid = TokenBlocks(files["valid"], len(tokenizer), run.context, run.valid_blocks)
+    kept, batch = equal_batches(len(valid), run.batch, _ranks())
+    valid.blocks = valid.blocks[:kept]
+    return Prepared(tokenizer, train, valid, batch)
+
+
+def _enough(run: LlamaRun) -> int | None:
+    """Return how many tokens of a stream the steps of a run take, and a block more; none for data on disk."""
+    if not run.data.startswith("hf:"):
+        return None
+    return (run.steps * run.batch * run.accumulate * _ranks() + 1) * run.context
 
 
 def train(run: LlamaRun, out: Path, *, resume: bool = False) -> dict[str, Any]:
@@ -108,7 +119,8 @@ def train(run: LlamaRun, out: Path, *, resume: bool = False) -> dict[str, Any]:
     out : path
         Gets ``run.json``, tokenizer, tokens, checkpoints, the trained ``model`` and ``result.json``.
     resume : bool
-        Go on after the last whole checkpoint; from the start where there is none yet.
+        Go on after the last whole checkpoint; from the start where there is none yet. Of a run that has ended, nothing
+        is done again.
 
     Raises
     ------
@@ -120,6 +132,9 @@ def train(run: LlamaRun, out: Path, *, resume: bool = False) -> dict[str, Any]:
         distributed.start("gloo" if run.cpu or not torch.cuda.is_available() else "nccl")
     if not resume and (out / "run.json").exists():
         raise ConfigError(f"Expected a folder without a run. Got {out}. Go on with --resume, or choose another folder.")
+    ended = _ended(run, out) if resume else None
+    if ended is not None:
+        return ended
     _wait()
     with _begun(run, out) if _rank() == 0 and not resume else nullcontext():
         if run.threads is not None:
@@ -127,6 +142,15 @@ def train(run: LlamaRun, out: Path, *, resume: bool = False) -> dict[str, Any]:
             kernels.set_num_threads(run.threads)
         session = _Session(run, out)
     return session.train(resume)
+
+
+def _ended(run: LlamaRun, out: Path) -> dict[str, Any] | None:
+    """Return what `result.json` says if no step of the run is left."""
+    try:
+        found: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
+        return found if found["run"]["steps"] >= run.steps else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 @contextmanager
@@ -155,7 +179,7 @@ class _Session:
         self.run, self.out = run, out
         self.data = prepare(run, out)
         _warm_up(run)
-        self.memory, self.clock = PeakMemory(), StepClock()
+        self.memory, self.clock = PeakMemory(), StepClock(run.every)
         self.evolution = _evolution(run)
         self.trainer = self._trainer()
 
@@ -168,6 +192,9 @@ class _Session:
         self.trainer.train(resume_from_checkpoint=checkpoint)
         peak = self.memory.rise_bytes()
         loss = self.trainer.evaluate()["eval_loss"]
+        # The Trainer has put in the pad mark of the tokenizer: where that is the end mark, a model built from the
+        # configuration would not train its embedding.
+        self.trainer.model.config.pad_token_id = None
         self.trainer.save_model(str(self.out / "model"))
         result = self._result(loss, peak)
         if _rank() == 0:
@@ -190,12 +217,12 @@ class _Session:
             use_cache=False,
             bos_token_id=self.data.tokenizer.bos_token_id,
             eos_token_id=self.data.tokenizer.eos_token_id,
-            pad_token_id=self.data.tokenizer.pad_token_id,
+            pad_token_id=None,
         )
         callbacks = [self.clock, *([self.evolution] if self.evolution else [])]
         return SparseTrainer(
             model,
-            _arguments(run, self.out),
+            _arguments(run, self.out, self.data.valid_batch),
             train_dataset=self.data.train,
             eval_dataset=self.data.valid,
             processing_class=self.data.tokenizer,
@@ -204,14 +231,13 @@ class _Session:
 
     def _result(self, loss: float, peak: int) -> dict[str, Any]:
         run, history = self.run, self.trainer.state.log_history
-        ranks = dist.get_world_size() if dist.is_initialized() else 1
         summary = {
             "valid_loss": loss,
             "valid_perplexity": math.exp(loss),
             "parameters": sum(parameter.numel() for parameter in self.trainer.model.parameters()),
-            "tokens": run.steps * run.batch * run.accumulate * run.context * ranks,
+            "tokens": self.trainer.state.num_input_tokens_seen,
             "epochs": self.trainer.state.epoch,
-            "steps_per_s": self.clock.steps_per_s(run.every) if self.clock.steps_s else None,
+            "steps_per_s": self.clock.steps_per_s() if self.clock.steps_s else None,
             "measured_steps": len(self.clock.steps_s),
             "peak_memory_bytes": peak,
             **self._links(),
@@ -222,7 +248,7 @@ class _Session:
             "vocabulary": len(self.data.tokenizer),
             "valid": {str(entry["step"]): entry["eval_loss"] for entry in history if "eval_loss" in entry},
             "train": {str(entry["step"]): entry["loss"] for entry in history if "loss" in entry},
-            "machine": _machine(ranks),
+            "machine": _machine(_ranks()),
         }
 
     def _links(self) -> dict[str, Any]:
@@ -261,14 +287,14 @@ def _warm_up(run: LlamaRun) -> None:
         optimizer.zero_grad()
 
 
-def _arguments(run: LlamaRun, out: Path) -> Any:
+def _arguments(run: LlamaRun, out: Path, valid_batch: int) -> Any:
     from transformers import TrainingArguments
 
     return TrainingArguments(
         str(out / "checkpoints"),
         max_steps=run.steps,
         per_device_train_batch_size=run.batch,
-        per_device_eval_batch_size=run.batch,
+        per_device_eval_batch_size=valid_batch,
         gradient_accumulation_steps=run.accumulate,
         learning_rate=run.lr,
         lr_scheduler_type="cosine_with_min_lr",
@@ -282,6 +308,7 @@ def _arguments(run: LlamaRun, out: Path) -> Any:
         eval_strategy="steps",
         eval_steps=run.valid_every,
         prediction_loss_only=True,
+        include_num_input_tokens_seen="all",
         save_steps=run.save_every,
         save_total_limit=2,
         logging_steps=min(run.valid_every, 50),
@@ -313,6 +340,10 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 def _rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def _wait() -> None:

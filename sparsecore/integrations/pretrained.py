@@ -24,6 +24,7 @@ from sparsecore.storage import Topology
 __all__ = ["from_pretrained"]
 
 _FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_GENERATION = "generation_config.json"
 
 
 def from_pretrained(
@@ -85,7 +86,22 @@ def from_pretrained(
     model.tie_weights()  # type: ignore[operator]
     _begin(model, lacking, new, place)
     materialize(model)
+    _put_generation(model, place)
     return model.eval()
+
+
+def _put_generation(model: Any, folder: Path) -> None:
+    """Give a model that generates text the settings of the folder, where there are some."""
+    if not (folder / _GENERATION).is_file() or not getattr(model, "can_generate", bool)():
+        return
+    from transformers import GenerationConfig
+
+    try:
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"Expected settings of generation in {folder / _GENERATION}. Got: {error}. Correct or remove the file."
+        ) from error
 
 
 def _floating(dtype: torch.dtype | str | None) -> torch.dtype | None:

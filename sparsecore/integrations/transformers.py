@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from sparsecore.evolution import Evolution
 from sparsecore.evolution.methods import methods
 from sparsecore.integrations.numbers import numbers_of
 from sparsecore.io import load, save
+from sparsecore.nn import sparse_layers
 
 try:
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["EvolutionCallback", "SparseTrainer", "last_checkpoint"]
 
 _FILE = "sparsecore.safetensors"
+#: Name, beside the state of the evolution, of a digest of the links that it belongs to.
+_LINKS = "links"
 
 
 class EvolutionCallback(TrainerCallback):
@@ -62,7 +67,8 @@ class EvolutionCallback(TrainerCallback):
     ConfigError
         When training begins and the model has no sparse layer.
     CheckpointError
-        When training is resumed and the checkpoint does not hold the state of the evolution at that step.
+        When training is resumed and the checkpoint does not hold the state of the evolution at that step and of those
+        links.
 
     Examples
     --------
@@ -93,7 +99,7 @@ class EvolutionCallback(TrainerCallback):
         if _several():
             share(self.evolution)
         if state.global_step > 0:
-            self.evolution.load_state_dict(self._saved(args, state))
+            self.evolution.load_state_dict(self._saved(args, state, _digest(kwargs["model"])))
         if state.is_world_process_zero and "tensorboard" in (args.report_to or ()):
             from torch.utils.tensorboard import SummaryWriter
 
@@ -109,7 +115,8 @@ class EvolutionCallback(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Put the state of the evolution beside the Trainer's."""
         if state.is_world_process_zero:
-            save(_checkpoint(args, state) / _FILE, self._present().state_dict())
+            links = {_LINKS: _digest(kwargs["model"])}
+            save(_checkpoint(args, state) / _FILE, self._present().state_dict() | links)
 
     def on_log(
         self,
@@ -140,13 +147,18 @@ class EvolutionCallback(TrainerCallback):
             self._writer.close()
             self._writer = None
 
-    def _saved(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
+    def _saved(self, args: TrainingArguments, state: TrainerState, links: str) -> dict[str, Any]:
         """Return the state of the evolution that belongs to the checkpoint the Trainer has taken up."""
         path = (self._resumed or _checkpoint(args, state)) / _FILE
         saved = load(path)
         if saved.get("step") != state.global_step:
             raise CheckpointError(
                 f"Expected the state of step {state.global_step} in {path}. Got that of step {saved.get('step')}. "
+                "Name the folder that training resumes from by checkpoint=..."
+            )
+        if saved.pop(_LINKS, links) != links:  # earlier files have none
+            raise CheckpointError(
+                f"Expected the state of the links that training resumes with in {path}. Got that of another run. "
                 "Name the folder that training resumes from by checkpoint=..."
             )
         return saved
@@ -161,8 +173,9 @@ class SparseTrainer(Trainer):  # type: ignore[misc, unused-ignore]
     """A `transformers.Trainer` for several processes and for runs that are killed and started again.
 
     Its processes average gradients by `sparsecore.distributed.DataParallel`: torch's own lays out its buckets once,
-    which is wrong where the number of links changes (CHTss, GraNet, GMP). Resumed at the last step it takes no further
-    one, as the library's Trainer does.
+    which is wrong where the number of links changes (CHTss, GraNet, GMP). It takes the ``ddp_...`` arguments; without
+    ``ddp_find_unused_parameters``, that option is on, so that buckets are the same before and after a restart.
+    Resumed at the last step it takes no further one, as the library's Trainer does.
     """
 
     def train(
@@ -192,7 +205,8 @@ class SparseTrainer(Trainer):  # type: ignore[misc, unused-ignore]
             return wrapped
         autocast = self.accelerator.prepare_model(wrapped, evaluation_mode=True)
         on_gpu = self.args.device.type == "cuda"
-        return DataParallel(autocast, device_ids=[self.args.device] if on_gpu else None)
+        options = _parallel_options(self.args)
+        return DataParallel(autocast, device_ids=[self.args.device] if on_gpu else None, **options)
 
 
 def last_checkpoint(folder: str | os.PathLike[str], *, evolved: bool = True) -> str | None:
@@ -207,7 +221,9 @@ def last_checkpoint(folder: str | os.PathLike[str], *, evolved: bool = True) -> 
     evolved : bool
         Whether an `EvolutionCallback` takes part; the state of the evolution is written last.
     """
-    found = {int(path.name.rpartition("-")[2]): path for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*")}
+    paths = Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    named = ((re.fullmatch(rf"{PREFIX_CHECKPOINT_DIR}-([0-9]+)", path.name), path) for path in paths)
+    found = {int(match[1]): path for match, path in named if match}
     whole = (str(found[step]) for step in sorted(found, reverse=True) if _is_whole(found[step], evolved))
     return next(whole, None)
 
@@ -234,6 +250,19 @@ def _is_whole(path: Path, evolved: bool) -> bool:
 
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _parallel_options(args: TrainingArguments) -> dict[str, Any]:
+    """Return the options of `DataParallel` that a Trainer was given, and the one that keeps its buckets."""
+    names = ("find_unused_parameters", "bucket_cap_mb", "broadcast_buffers", "static_graph")
+    given = {name: getattr(args, f"ddp_{name}") for name in names}
+    return {"find_unused_parameters": True} | {name: value for name, value in given.items() if value is not None}
+
+
+def _digest(model: nn.Module) -> str:
+    """Return a hash of the links of all sparse layers, in their order."""
+    layers = sparse_layers(model).values()
+    return hashlib.blake2b("".join(layer.topology.digest for layer in layers).encode(), digest_size=16).hexdigest()
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:

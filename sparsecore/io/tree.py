@@ -122,6 +122,11 @@ def _as_tensor(array: Any, place: str) -> torch.Tensor:
 def _store(tensor: torch.Tensor, place: str, tensors: dict[str, torch.Tensor]) -> str:
     if tensor.layout != torch.strided:
         raise CheckpointError(f"Expected a strided tensor at {place.lstrip('.')!r}. Got {tensor.layout}.")
+    if tensor.is_meta:
+        raise CheckpointError(
+            f"Expected a tensor with values at {place.lstrip('.')!r}. Got one on the meta device. Materialize it first."
+        )
+    tensor = tensor.resolve_conj().resolve_neg()
     name = place.lstrip(".") or "value"
     while name in tensors or name == "__metadata__":  # {"a.b": x, "a": {"b": y}} would meet; one name is the format's
         name += "'"

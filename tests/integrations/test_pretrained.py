@@ -116,3 +116,11 @@ def test_the_class_that_wrote_the_files_leaves_no_links_out(tmp_path: Path) -> N
     sc.sparsify(model, density=0.5, include=["extra"], seed=0).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="linear layer 'extra'"):
         from_pretrained(transformers.LlamaForCausalLM, tmp_path)
+
+
+def test_damaged_settings_of_generation_are_named(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "generation_config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="settings of generation in"):
+        from_pretrained(transformers.LlamaForCausalLM, tmp_path)
+    assert from_pretrained(transformers.LlamaModel, tmp_path).config.vocab_size == 48

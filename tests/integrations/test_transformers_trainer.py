@@ -14,8 +14,10 @@ pytest.importorskip("accelerate", reason="the extra 'huggingface' is not install
 
 import sparsecore as sc  # noqa: E402
 from sparsecore.errors import CheckpointError, ConfigError  # noqa: E402
+from sparsecore.integrations import transformers as integration  # noqa: E402
 from sparsecore.integrations.pretrained import from_pretrained  # noqa: E402
-from sparsecore.integrations.transformers import EvolutionCallback  # noqa: E402
+from sparsecore.integrations.transformers import EvolutionCallback, SparseTrainer, last_checkpoint  # noqa: E402
+from sparsecore.io import load, save  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*pin_memory.*"),
@@ -181,6 +183,58 @@ def test_resuming_needs_the_state_of_the_evolution(tmp_path: Path) -> None:
     assert callback.evolution.report().step == 6
 
 
+def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
+    for seed, name in ((1, "one"), (2, "two")):
+        trainer(tmp_path / name, EvolutionCallback(sc.SET, every=2, seed=seed), steps=4).train()
+    source = tmp_path / "one" / "checkpoint-4"
+    resumed = trainer(tmp_path / "two", EvolutionCallback(sc.SET, every=2, seed=1), steps=6)
+    with pytest.raises(CheckpointError, match=r"Got that of another run\. Name the folder"):
+        resumed.train(resume_from_checkpoint=str(source))
+    callback = EvolutionCallback(sc.SET, every=2, seed=1, checkpoint=source)
+    trainer(tmp_path / "two", callback, steps=6).train(resume_from_checkpoint=str(source))
+    assert (callback.evolution.report().step, callback.evolution.seed) == (6, 1)
+
+
+def test_the_state_of_an_earlier_version_is_taken(tmp_path: Path) -> None:
+    trainer(tmp_path, EvolutionCallback(sc.SET, every=2), steps=4).train()
+    path = tmp_path / "checkpoint-4" / "sparsecore.safetensors"
+    save(path, {name: part for name, part in load(path).items() if name != "links"})
+    callback = EvolutionCallback(sc.SET, every=2)
+    trainer(tmp_path, callback, steps=6).train(resume_from_checkpoint=str(path.parent))
+    assert callback.evolution.report().step == 6
+
+
+def test_the_newest_checkpoint_is_looked_for_under_numbers_alone(tmp_path: Path) -> None:
+    for name in ("checkpoint-9", "checkpoint-10", "checkpoint-best", "checkpoint-10-old", "checkpoint-"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").write_text("{}")
+    assert last_checkpoint(tmp_path, evolved=False) == str(tmp_path / "checkpoint-10")
+    assert last_checkpoint(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"find_unused_parameters": True}),
+        ({"ddp_find_unused_parameters": False}, {"find_unused_parameters": False}),
+        (
+            {"ddp_bucket_cap_mb": 3, "ddp_broadcast_buffers": False},
+            {"find_unused_parameters": True, "bucket_cap_mb": 3, "broadcast_buffers": False},
+        ),
+    ],
+)
+def test_arguments_of_the_trainer_reach_the_averaging_of_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    reached = {}
+    monkeypatch.setattr(integration, "_several", lambda: True)
+    monkeypatch.setattr(integration, "DataParallel", lambda model, **options: reached.update(options) or model)
+    arguments = transformers.TrainingArguments(str(tmp_path), report_to=[], use_cpu=True, **given)
+    run = SparseTrainer(llama(), arguments, train_dataset=sentences())
+    run._wrap_model(run.model)
+    assert reached == {"device_ids": None, **expected}
+
+
 def test_a_dense_model_is_refused(tmp_path: Path) -> None:
     dense = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES))
     with pytest.raises(ConfigError, match="SparseLinear"):
@@ -192,6 +246,7 @@ def test_a_model_comes_back_from_disk_as_links(tmp_path: Path, tied: bool) -> No
     torch.manual_seed(0)
     sizes = {**SIZES, "hidden_size": 256, "intermediate_size": 512, "tie_word_embeddings": tied}
     dense = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes)).eval()
+    dense.generation_config.max_new_tokens = 5
     dense.save_pretrained(tmp_path / "dense")
     model = sc.sparsify(dense, density=0.05, seed=0)
     model.save_pretrained(tmp_path / "sparse")
@@ -205,6 +260,7 @@ def test_a_model_comes_back_from_disk_as_links(tmp_path: Path, tied: bool) -> No
         assert torch.equal(twin(input_ids=ids).logits, model(input_ids=ids).logits)
         assert (twin.lm_head.weight is twin.model.embed_tokens.weight) == tied
         assert not twin.training
+        assert twin.generation_config.max_new_tokens == 5
     half = from_pretrained(transformers.LlamaForCausalLM, tmp_path / "sparse", dtype=torch.bfloat16)
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
 

@@ -74,6 +74,14 @@ def test_a_file_gives_back_the_state_with_keys_tuples_and_dtypes(
     assert same(load(target), state)
 
 
+def test_lazily_conjugated_and_negated_tensors_come_back_with_their_values(path: Path) -> None:
+    numbers = torch.tensor([1 + 2j, 3 - 4j])
+    save(path, {"conjugated": numbers.conj(), "negated": numbers.conj().imag})
+    found = load(path)
+    assert found["conjugated"].tolist() == [1 - 2j, 3 + 4j]
+    assert found["negated"].tolist() == [-2.0, 4.0]
+
+
 def test_bfloat16_empty_scalar_tied_sliced_and_transposed_tensors_come_back(path: Path) -> None:
     base = torch.arange(12.0).reshape(3, 4)
     state = {
@@ -189,6 +197,7 @@ def test_a_header_of_another_version_or_kind_is_refused(path: Path, header: str,
         ({"a": np.array([object()])}, "a"),
         ({"a": {(1, 2): 3}}, "a"),
         ({"a": torch.eye(2).to_sparse()}, "a"),
+        ({"a": [torch.empty(2, device="meta")]}, "a.0"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_with_its_place(path: Path, state: dict[str, object], place: str) -> None:

@@ -123,6 +123,10 @@ def test_fewer_images_are_taken_when_asked_for() -> None:
         ({"scale": 0}, ConfigError, "scale to be an integer >= 1"),
         ({"width": 0.0}, ConfigError, "width > 0"),
         ({"epochs": 0}, ConfigError, "epochs to be an integer >= 1"),
+        ({"momentum": -1.0}, ConfigError, r"momentum in \[0, 1\]"),
+        ({"weight_decay": -1.0}, ConfigError, "weight_decay >= 0"),
+        ({"lr_end": -5.0}, ConfigError, "lr_end >= 0"),
+        ({"method": "chtss", "density": 0.6}, ConfigError, "density at most density_start"),
     ],
 )
 def test_options_that_cannot_work_are_refused(
@@ -130,6 +134,14 @@ def test_options_that_cannot_work_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         CnnRun(**changes)
+
+
+def test_a_resumed_run_takes_no_other_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), *options(method="dense", epochs=1)]) == 0
+    assert main([str(tmp_path), "--resume", "--epochs", "7", "--plain"]) == 2
+    assert "Got --epochs, --plain." in capsys.readouterr().err
+    assert main([str(tmp_path), "--resume", "--data-dir", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["epochs"] == 1
 
 
 def test_folders_that_do_not_fit_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
