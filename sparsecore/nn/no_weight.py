@@ -38,10 +38,10 @@ class NoWeight(torch.Tensor):
     @staticmethod
     def __new__(cls, shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> NoWeight:
         """Return the stand-in of a matrix of `shape`, (n_out, n_in)."""
-        made: NoWeight = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=device)  # type: ignore[attr-defined]
+        made: NoWeight = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=device)
         return made
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         """Show shape and dtype."""
         return f"NoWeight({tuple(self.shape)}, {self.dtype})"
 
@@ -62,13 +62,7 @@ class NoWeight(torch.Tensor):
         raise _refusal(name)
 
     @classmethod
-    def __torch_dispatch__(
-        cls,
-        func: Any,
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Refuse what comes another way, from compiled code."""
         raise _refusal(str(func))
 
