@@ -58,9 +58,13 @@ def measure_speed(
                 spans.append(fmean(record.step_cpu_s for record in records))
                 updates.append(records[-1].update_cpu_s)
         say(f"round {number} of {rounds}")
+    rates = [
+        [1.0 / (span + update / cell.run.every) for span, update in zip(spans, updates, strict=True)]
+        for cell, spans, updates in zip(chosen, step_s, update_s, strict=True)
+    ]
     rows = [
-        _row(cell, trainer, spans, updates, step_s[0])
-        for cell, trainer, spans, updates in zip(chosen, trainers, step_s, update_s, strict=True)
+        _row(cell, trainer, rate, rates[0]) | {"step_s": median(spans), "update_s": median(updates)}
+        for cell, trainer, rate, spans, updates in zip(chosen, trainers, rates, step_s, update_s, strict=True)
     ]
     setting = {"rounds": rounds, "steps": steps, "cells": [cell.key for cell in chosen]}
     results.write(KEY, {"setting": setting, "threads": chosen[0].threads, "rows": rows, "machine": machine()})
@@ -91,21 +95,13 @@ def _trainer(cell: TranslationCell, steps: int, task: TranslationTask) -> Transl
 
 
 def _row(
-    cell: TranslationCell,
-    trainer: TranslationTrainer,
-    spans: Sequence[float],
-    updates: Sequence[float],
-    dense: Sequence[float],
+    cell: TranslationCell, trainer: TranslationTrainer, rates: Sequence[float], dense: Sequence[float]
 ) -> dict[str, Any]:
-    every = cell.run.every
-    rates = [1.0 / (span + update / every) for span, update in zip(spans, updates, strict=True)]
-    ratios = sorted(rate * span for rate, span in zip(rates, dense, strict=True))
+    ratios = sorted(rate / beside for rate, beside in zip(rates, dense, strict=True))
     return {
         "key": cell.key,
         "label": METHODS[cell.run.method][0],
         "density": 1.0 if trainer.evolution is None else trainer.evolution.report().density,
-        "step_s": median(spans),
-        "update_s": median(updates),
         "steps_per_s": median(rates),
         "ratio": median(ratios),
         "ratio_low": ratios[len(ratios) // 4],
