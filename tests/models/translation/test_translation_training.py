@@ -152,8 +152,8 @@ def test_the_model_learns_to_translate(task: TranslationTask) -> None:
     few = {**task.encoded, "train": EncodedPairs(task.encoded["train"].source[:4], task.encoded["train"].target[:4])}
     small = dataclasses.replace(task, encoded=few)
     sizes = dataclasses.replace(SIZES, dropout=0.0, attention_dropout=0.0)
-    found = trainer(small, "chts", steps=150, every=50, warmup=30, density=0.3, sizes=sizes, lr=1.0)
-    for _ in range(150):
+    found = trainer(small, "chts", steps=300, every=100, warmup=30, density=0.3, sizes=sizes, lr=1.0)
+    for _ in range(300):
         found.advance()
     assert beam_search(found.model, few["train"].source, width=2) == few["train"].target
 
