@@ -212,8 +212,9 @@ def train(
     RunFolder.require_new(out, force=force)
     samples = recipes.load_data(config)
     with warned() as warnings:
-        for warning in _models("outlook").warnings_of(config, samples):
-            warnings.show(warning)
+        other_links = config.first_links(samples.n_features).warning
+        if other_links is not None:
+            warnings.show(other_links)
         with RunProgress(console) as progress:
             progress.note("compiling kernels (the first time on a machine takes longest)")
             recipes.warm_up(config)
@@ -295,7 +296,7 @@ def methods() -> dict[str, Any]:
         "schedule": schedules.registry,
     }
     console.print(part_table(kinds))
-    planned = _models("outlook").planned_costs()
+    planned = _models("costs").planned_costs()
     costs = ", ".join(f"{name} {percent(cost, 1)}" for name, cost in planned.items())
     console.print(
         "Mean density over training, the cost of the links over dense cost, of methods that change it, from 50% to 1% "

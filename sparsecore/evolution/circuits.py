@@ -61,7 +61,7 @@ def require_optimizer(optimizer: torch.optim.Optimizer, rule: Rule | None) -> No
     Raises
     ------
     ConfigError
-        If it is no single optimizer, LBFGS, or SGD without momentum under a rule that reads it.
+        If it is no single optimizer, LBFGS, or one without momentum under a rule that reads it.
     """
     groups = getattr(optimizer, "param_groups", None)
     if groups is None:
@@ -75,11 +75,15 @@ def require_optimizer(optimizer: torch.optim.Optimizer, rule: Rule | None) -> No
             "steps and would mix links. Take SGD or one of the Adam family."
         )
     if rule is not None and "momentum" in rule.needs and not any(_has_momentum(group) for group in groups):
-        raise ConfigError("Expected an optimizer with momentum, which the rule reads. Got none. Set momentum=0.9.")
+        raise ConfigError(
+            "Expected an optimizer with momentum, which the rule reads. Got none. Take SGD with momentum=0.9 or one of "
+            "the Adam family."
+        )
 
 
 def _has_momentum(group: Mapping[str, Any]) -> bool:
-    return "momentum" not in group or bool(group["momentum"])
+    """Return whether a group has the momentum of SGD, or the mean gradient of the Adam family."""
+    return bool(group.get("momentum")) or "betas" in group
 
 
 def require_values(layers: Mapping[str, SparseLinear], optimizer: torch.optim.Optimizer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from sparsecore.errors import CheckpointError, ConfigError, check_count
@@ -20,6 +18,7 @@ from sparsecore.evolution.circuits import found_circuits, require_optimizer, req
 from sparsecore.evolution.companion import Companion
 from sparsecore.evolution.device_update import apply_on_device, runtime_for
 from sparsecore.evolution.finite import require_finite
+from sparsecore.evolution.foretell import foretell
 from sparsecore.evolution.layer_state import LayerState, Restored
 from sparsecore.evolution.on_device import DevicePlan, plan_on_device
 from sparsecore.evolution.percolation import activity
@@ -32,8 +31,6 @@ from sparsecore.predictors import Momentum
 from sparsecore.storage import Topology
 
 __all__ = ["Evolution"]
-
-_log = logging.getLogger("sparsecore.evolution")
 
 #: Plans an update in place of `Evolution.plan`, and returns what that returns.
 Planner = Callable[["Evolution"], tuple[Sequence[LayerPlan | DevicePlan], float]]
@@ -168,28 +165,18 @@ class Evolution:
 
     def _count(self, steps: int) -> None:
         if self._step == 0:
-            self._foretell()
+            self._begin()
         self._step += steps
         for state in self._states:
             state.link_steps += steps * state.layer.topology.n_links
 
-    def _foretell(self) -> None:
-        """Log what the training will leave undone, and that processes would go different ways."""
-        if self.rule is None:
-            return
-        if self._planner is None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            _log.warning(
-                "%d processes train, and each updates its links by itself. If they share a model, call "
-                "sparsecore.distributed.share(evolution).",
-                dist.get_world_size(),
-            )
-        if self.steps is None:
-            return
-        n_possible = sum(state.layer.topology.n_possible for state in self._states)
-        density = sum(state.n_start for state in self._states) / max(1, n_possible)
-        text = self.rule.shortfall(density, every=self.every, steps=self.steps)
-        if text is not None:
-            _log.warning("%s. Train for more steps, or lower every.", text)
+    def _begin(self) -> None:
+        """Take the links as they are at the first step: those of a model's state loaded since are its first ones."""
+        for state in self._states:
+            state.n_start = state.layer.topology.n_links
+        if self.rule is not None:
+            shared = self._planner is not None
+            foretell(self.rule, self.topologies, every=self.every, steps=self.steps, shared=shared)
 
     @property
     def steps_to_update(self) -> int | None:
@@ -362,9 +349,11 @@ class Evolution:
 
         def before(*_: Any) -> None:
             for state in self._states:
-                if state.layer.values.requires_grad:
-                    state.own = companion.begin(state.layer.values) if state.own is None else state.own
-                    companion.before_step(state.layer.values, state.own)
+                values = state.layer.values
+                if values.requires_grad:
+                    if state.own is None or state.own.shape != values.shape:  # thawed, or loaded since
+                        state.own = companion.begin(values)
+                    companion.before_step(values, state.own)
 
         def after(*_: Any) -> None:
             rates = {id(p): group["lr"] for group in self._optimizer.param_groups for p in group["params"]}

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp, softmax
 
-from sparsecore._typing import Float64Array
+from sparsecore._typing import Float64Array, Int32Array, Int64Array
 from sparsecore.errors import check_fraction
 from sparsecore.metrics.network import Layers, as_layers
 from sparsecore.storage import Topology
-from sparsecore.storage.convert import to_scipy
 
 __all__ = ["CreditPaths", "credit_paths", "hub_share"]
 
@@ -69,18 +68,11 @@ def credit_paths(layers: Layers) -> CreditPaths:
     24
     """
     chain = as_layers(layers)
-    matrices = [to_scipy(topology, np.ones(topology.n_links)) for topology in chain]
-    ahead = _log_counts(chain[0].n_in, matrices)
-    back = _log_counts(chain[-1].n_out, [matrix.T for matrix in reversed(matrices)])
-    shares = []
-    for first, second in zip(ahead, reversed(back), strict=True):
-        through = first + second
-        most = through.max(initial=-np.inf)
-        share = np.zeros(through.size) if most == -np.inf else np.exp(through - most)
-        shares.append(share / share.sum() if most > -np.inf else share)
-    ends = ahead[-1]
-    most = ends.max(initial=-np.inf)
-    total = -math.inf if most == -np.inf else float(most + np.log(np.exp(ends - most).sum()))
+    ahead = _log_counts(chain[0].n_in, [(t.row_ptr, t.row_cols) for t in chain])
+    back = _log_counts(chain[-1].n_out, [(t.col_ptr, t.rows) for t in reversed(chain)])
+    through = [first + second for first, second in zip(ahead, reversed(back), strict=True)]
+    total = float(logsumexp(ahead[-1]))
+    shares = [softmax(logs) if total > -math.inf else np.zeros(logs.size) for logs in through]
     return CreditPaths(total / math.log(10), tuple(shares))
 
 
@@ -108,7 +100,7 @@ def hub_share(layers: Layers, fraction: float = 0.1) -> list[float]:
     Examples
     --------
     >>> star = Topology.from_coo([0, 0, 0, 1], [0, 1, 2, 3], shape=(2, 4))
-    >>> hub_share(star, fraction=0.5)
+    >>> [round(share, 6) for share in hub_share(star, fraction=0.5)]
     [0.5, 0.75]
     """
     check_fraction("fraction", fraction, "the fraction of neurons of a layer that are hubs", open_low=True)
@@ -126,21 +118,13 @@ def _pairs(chain: Sequence[Topology]) -> list[tuple[Topology, Topology]]:
     return list(zip(chain[:-1], chain[1:], strict=True))
 
 
-def _log_counts(n: int, matrices: Sequence[Any]) -> list[Float64Array]:
-    """Return the natural logarithm of the chains that end at each neuron, layer by layer."""
+def _log_counts(n: int, layers: Sequence[tuple[Int64Array, Int32Array]]) -> list[Float64Array]:
+    """Return the logarithm of the chains that end at each neuron, layer by layer; `layers` lists its neighbours."""
     counts = [np.zeros(n)]
-    for matrix in matrices:
-        rows = matrix.tocsr()
-        # A sum of exponentials per neuron, over the largest of its own: blocks of a network may grow far apart.
-        terms = counts[-1][rows.indices]
-        linked = np.flatnonzero(np.diff(rows.indptr))
-        starts = rows.indptr[linked]
-        found = np.full(matrix.shape[0], -np.inf)
+    for ptr, near in layers:
+        found = np.full(ptr.size - 1, -np.inf)
+        linked = np.flatnonzero(np.diff(ptr))
         if linked.size:
-            most = np.maximum.reduceat(terms, starts)
-            scale = np.where(most > -np.inf, most, 0.0)
-            spread = np.repeat(scale, np.diff(rows.indptr)[linked])
-            with np.errstate(divide="ignore"):
-                found[linked] = scale + np.log(np.add.reduceat(np.exp(terms - spread), starts))
+            found[linked] = np.logaddexp.reduceat(counts[-1][near], ptr[linked])
         counts.append(found)
     return counts

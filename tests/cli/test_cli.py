@@ -17,7 +17,7 @@ import pytest
 from sparsecore import generators, predictors, removal, schedules, selection
 from sparsecore.cli import main
 from sparsecore.cli.demo import METHODS, run_demo
-from sparsecore.cli.screen import console, in_bytes, percent
+from sparsecore.cli.screen import in_bytes, percent
 from sparsecore.errors import ConfigError
 from sparsecore.evolution import methods, redistribution
 from sparsecore.io import RunFolder
@@ -54,7 +54,6 @@ def call(*args: object) -> Outcome:
         contextlib.redirect_stderr(err),
     ):
         patch.setattr(sys, "argv", ["sparsecore", *map(str, args)])
-        patch.setattr(console, "_width", 132)  # as in a pipe, whatever the terminal of the tests
         try:
             main()
         except SystemExit as end:

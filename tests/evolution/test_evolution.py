@@ -62,6 +62,20 @@ def test_every_method_keeps_its_link_counts_and_canonical_form(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_links_loaded_after_the_evolution_was_built_are_its_first_ones(name, caplog):
+    counts = {}
+    for factor in (1, 2):
+        model, optimizer = problem()
+        evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=5, steps=40)
+        model.load_state_dict(problem(density=factor * 0.1, seed=1)[0].state_dict())
+        train(model, optimizer, evolution, 11)
+        counts[factor] = sum(row.n_links for row in evolution.report().layers)
+    assert counts[2] == pytest.approx(2 * counts[1], abs=2)
+    told = "was built on density 0.1" in caplog.text
+    assert told == (evolution.rule is not None and evolution.rule.density_start is not None)
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_resumed_run_continues_bit_by_bit(name):
     model, optimizer = problem()
     evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=4, steps=40, seed=3)

@@ -46,8 +46,9 @@ def test_optimizers_that_cannot_follow_links_are_refused():
     for wrong in ([torch.optim.Adam(model.parameters())], None):
         with pytest.raises(ConfigError, match="Expected an optimizer that trains the model. Got (list|NoneType)"):
             sc.SET(model, wrong, every=5)
-    with pytest.raises(ConfigError, match="Expected an optimizer with momentum"):
-        sc.SNFS(model, torch.optim.SGD(model.parameters(), lr=0.1), every=5)
+    for without in (torch.optim.SGD, torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.Adadelta):
+        with pytest.raises(ConfigError, match="Expected an optimizer with momentum"):
+            sc.SNFS(model, without(model.parameters(), lr=0.1), every=5)
     sc.SNFS(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), every=5)
     sc.SNFS(model, torch.optim.Adam(model.parameters()), every=5)
 

@@ -13,7 +13,7 @@ from sparsecore import generators, kernels
 from sparsecore.errors import CheckpointError, ConfigError, SparseCoreError, UnknownNameError
 from sparsecore.evolution import methods
 from sparsecore.io import RunFolder
-from sparsecore.models import outlook, recipes
+from sparsecore.models import recipes
 from sparsecore.models.data import ImageData
 from sparsecore.models.recipes import DENSE, ImageRun
 from sparsecore.nn import sparse_layers
@@ -81,7 +81,7 @@ def test_layers_too_narrow_for_correlations_get_other_first_links(method: str, t
         model = recipes.build(dataclasses.replace(config, topology=topology), data).model
         links.append([layer.topology for layer in sparse_layers(model).values()])
     assert links[0] == links[1]
-    assert [text for text in outlook.warnings_of(config, data) if "csti" in text] == [
+    assert [text for text in [config.first_links(data.n_features).warning] if text] == [
         "First links are those of topology brf, not of csti, which needs hidden layers of at least 16 neurons, one per "
         "input. Got 15,32. See --topology and --hidden."
     ] * (method != "set")

@@ -165,7 +165,7 @@ def test_bad_views_and_options_are_refused():
         removal.Mest(weight=0)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("random", "retired")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "random"])
 def test_a_value_that_is_no_number_has_no_importance(name):
     links = links_of(random_topology(4, 5, 0.5))
     links.values[3] = np.nan

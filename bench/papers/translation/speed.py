@@ -26,7 +26,7 @@ _HEAD = (
 
 
 def measure_speed(
-    chosen: Sequence[TranslationCell], task: TranslationTask, results: Results, *, rounds: int = 8, steps: int = 5
+    chosen: Sequence[TranslationCell], task: TranslationTask, results: Results, *, rounds: int = 4, steps: int = 4
 ) -> None:
     """Measure some cells and write what came out.
 

@@ -1,19 +1,12 @@
-"""What can be foretold of an image run before its first step: surprises, and what methods cost."""
+"""What methods cost, before any training."""
 
 from __future__ import annotations
 
 from sparsecore.evolution import methods
-from sparsecore.models.data import ImageData
-from sparsecore.models.image_run import ImageRun, on_one_layer
-from sparsecore.models.options import DENSE, accepted
+from sparsecore.models.image_run import on_one_layer
+from sparsecore.models.options import accepted
 
-__all__ = ["planned_costs", "warnings_of"]
-
-
-def warnings_of(run: ImageRun, data: ImageData) -> list[str]:
-    """Return what a user may not expect of a run before it is built: first links other than those of the paper."""
-    found = None if run.method == DENSE else run.first_links(data.n_features).warning
-    return [] if found is None else [found]
+__all__ = ["planned_costs"]
 
 
 def planned_costs(density_start: float = 0.5, density: float = 0.01, updates: int = 100) -> dict[str, float]:
