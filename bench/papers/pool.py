@@ -5,17 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from sparsecore.bench.papers.cells import Cell, Protocol
-from sparsecore.bench.papers.process import Stop, StoppedError, claim, say
+from sparsecore.bench.papers.process import Stop, claim
 from sparsecore.bench.papers.results import Results
 from sparsecore.bench.papers.training import train
+from sparsecore.bench.papers.work import run_cell
 from sparsecore.models import data as image_data
 from sparsecore.models.data import ImageData
 
@@ -123,21 +124,20 @@ def work(job: Job, *, stop: Callable[[], bool], load: Load | None = None) -> int
 def _run(cell: Cell, job: Job, results: Results, load: Load, stop: Callable[[], bool], failed: set[str]) -> bool:
     """Run one claimed cell; tell whether it has a result now."""
     checkpoint = job.scratch / f"{cell.key}.safetensors"
-    say(f"{cell.key} begins")
-    try:
-        result = train(cell, job.protocol, load(cell.data), results, checkpoint, stop)
-    except StoppedError:
-        say(f"{cell.key} stops, to be resumed")
-        return False
-    except Exception:  # one cell must not end the others
+
+    def make() -> dict[str, Any]:
+        return train(cell, job.protocol, load(cell.data), results, checkpoint, stop)
+
+    outcome = run_cell(cell.key, results, make, _told)
+    if outcome == "done":
+        checkpoint.unlink(missing_ok=True)
+    if outcome == "failed":
         failed.add(cell.key)
-        say(f"{cell.key} failed\n{traceback.format_exc()}")
-        return False
-    results.write(cell.key, result)
-    checkpoint.unlink(missing_ok=True)
-    done = result["summary"]
-    say(f"{cell.key} {100 * done['accuracy_last']:.2f}% in {done['cpu_s']:.0f} s ({done['wall_s']:.0f} s of wall)")
-    return True
+    return outcome == "done"
+
+
+def _told(done: Mapping[str, Any]) -> str:
+    return f"{100 * done['accuracy_last']:.2f}% in {done['cpu_s']:.0f} s ({done['wall_s']:.0f} s of wall)"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from sparsecore.bench.papers.grid import BASE, TABLES, Ablation, Table
 from sparsecore.bench.papers.printed import Printed, printed
 from sparsecore.engine import area_across_epochs
 
-__all__ = ["TITLES", "ablation_table", "claims_table", "main_table"]
+__all__ = ["TITLES", "ablation_table", "claims_table", "main_table", "markdown_row"]
 
 #: Names of the data sets in headings.
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
@@ -24,7 +24,7 @@ _COLUMNS = (
 
 def main_table(runs: Runs, data: str, table: Table) -> str:
     """Return the table of one data set at one density; rows that have not been run say so."""
-    lines = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
+    lines = [markdown_row(_COLUMNS), markdown_row(["---"] * len(_COLUMNS))]
     for variant in table.rows(data):
         shown = printed(data, variant, table.density)
         main = runs.of(data, variant, table.density)
@@ -35,7 +35,7 @@ def main_table(runs: Runs, data: str, table: Table) -> str:
         accuracies = [_text(figure(main, _LAST)), _held_text(chosen, len(main)), _text(best)]
         updates = not variant.is_dense and not variant.name.startswith("static")
         lines.append(
-            _row(
+            markdown_row(
                 [
                     variant.label,
                     str(len(main)) if main else "not run",
@@ -59,7 +59,7 @@ def main_table(runs: Runs, data: str, table: Table) -> str:
 def claims_table(runs: Runs) -> str:
     """Return how CHTs compares with its controls at 1% of the links, all after the last epoch."""
     columns = ("data", "CHTs, CH2-L3n, %", "against", "%", "difference, points", "reading")
-    lines = [_row(columns), _row(["---"] * len(columns))]
+    lines = [markdown_row(columns), markdown_row(["---"] * len(columns))]
     wanted = ("dense", "dense_weights", "dense_core", "static_csti", "set", "rigl")
     table = TABLES[0]
     for data in runs.protocol.widths:
@@ -74,7 +74,7 @@ def claims_table(runs: Runs) -> str:
             else:
                 gap, error = difference(mine, other, ours[0]["n_test"])
                 compared = [f"{gap:+.2f} ± {error:.2f}", _reading(gap, error)]
-            lines.append(_row([TITLES.get(data, data), _text(mine), variant.label, _text(other), *compared]))
+            lines.append(markdown_row([TITLES.get(data, data), _text(mine), variant.label, _text(other), *compared]))
     return "\n".join(lines) + "\n"
 
 
@@ -85,7 +85,7 @@ def ablation_table(runs: Runs, ablation: Ablation) -> str:
         ablation.title, "seeds", "held-out, last epoch, %", "against the base, points", "held-out AAE, %",
         "test, last epoch, %", "ANP, %", "overlap, %", "mean links, %",
     )  # fmt: skip
-    lines = [_row(columns), _row(["---"] * len(columns))]
+    lines = [markdown_row(columns), markdown_row(["---"] * len(columns))]
     base_runs = runs.of(data, base_variant, 0.01, held=True)
     base = figure(base_runs, _held_last)
     for variant in (base_variant, *ablation.variants):
@@ -96,7 +96,7 @@ def ablation_table(runs: Runs, ablation: Ablation) -> str:
             points, error = difference(held, base, runs.protocol.n_held)
             gap = f"{points:+.2f} ± {error:.2f}"
         lines.append(
-            _row(
+            markdown_row(
                 [
                     f"{ablation.base} (base)" if variant is base_variant else variant.label,
                     str(len(found)) if found else "not run",
@@ -117,7 +117,8 @@ _held_last: Value = lambda run: 100 * run["valid_accuracy"]  # noqa: E731
 _held_area: Value = lambda run: 100 * area_across_epochs(run["curve"]["valid_accuracy"])  # noqa: E731
 
 
-def _row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
+    """Return a line of a table."""
     return "| " + " | ".join(cells) + " |"
 
 
