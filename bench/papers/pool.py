@@ -123,14 +123,12 @@ def work(job: Job, *, stop: Callable[[], bool], load: Load | None = None) -> int
 
 def _run(cell: Cell, job: Job, results: Results, load: Load, stop: Callable[[], bool], failed: set[str]) -> bool:
     """Run one claimed cell; tell whether it has a result now."""
-    checkpoint = job.scratch / f"{cell.key}.safetensors"
 
-    def make() -> dict[str, Any]:
+    def make(cell: Cell) -> dict[str, Any]:
+        checkpoint = job.scratch / f"{cell.key}.safetensors"
         return train(cell, job.protocol, load(cell.data), results, checkpoint, stop)
 
-    outcome = run_cell(cell.key, results, make, _told)
-    if outcome == "done":
-        checkpoint.unlink(missing_ok=True)
+    outcome = run_cell(cell, results, job.scratch, make, _told)
     if outcome == "failed":
         failed.add(cell.key)
     return outcome == "done"

@@ -1,9 +1,10 @@
-"""What every grid does alike: choose cells by pattern, tell how far they are, and run one."""
+"""What every grid does alike: choose cells by pattern, tell how far they are, and run them."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import tempfile
 import time
 import traceback
@@ -13,11 +14,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from sparsecore.bench.papers.process import StoppedError, say
+from sparsecore.bench.papers.process import StoppedError, claim, say
 from sparsecore.bench.papers.results import Results
 from sparsecore.errors import ConfigError
 
-__all__ = ["Keyed", "Outcome", "add_options", "data_of", "end_of", "listing", "matching", "run_cell"]
+__all__ = [
+    "Declared",
+    "Keyed",
+    "Outcome",
+    "add_options",
+    "data_of",
+    "end_of",
+    "listing",
+    "matching",
+    "run_cell",
+    "work_through",
+]
 
 #: How a run ended: with a result, told to stop, or by an error.
 Outcome = Literal["done", "stopped", "failed"]
@@ -32,7 +44,16 @@ class Keyed(Protocol):
         ...
 
 
-_Cell = TypeVar("_Cell", bound=Keyed)
+class Declared(Keyed, Protocol):
+    """A cell that knows its result."""
+
+    def is_done(self, results: Results) -> bool:
+        """Tell whether there is a result of its setting."""
+        ...
+
+
+_Key = TypeVar("_Key", bound=Keyed)
+_Cell = TypeVar("_Cell", bound=Declared)
 
 
 def add_options(command: argparse.ArgumentParser, results: Path, scratch: str) -> None:
@@ -70,7 +91,7 @@ def end_of(options: argparse.Namespace) -> float | None:
     return None if options.budget is None else time.time() + 60 * options.budget
 
 
-def matching(cells: Sequence[_Cell], patterns: Sequence[str]) -> list[_Cell]:
+def matching(cells: Sequence[_Key], patterns: Sequence[str]) -> list[_Key]:
     """Return the cells whose keys match one of some patterns; all without a pattern.
 
     Raises
@@ -94,41 +115,87 @@ def listing(done: Mapping[str, bool], scratch: Path) -> str:
     scratch : Path
         Folder of the checkpoints.
     """
-    states = {key: "done" if known else "begun" if _begun(scratch / key) else "missing" for key, known in done.items()}
+    begun = {key: any(path.exists() for path in _checkpoints(scratch, key)) for key in done}
+    states = {key: "done" if known else "begun" if begun[key] else "missing" for key, known in done.items()}
     counts = Counter(states.values())
     totals = ", ".join(f"{counts[state]} {state}" for state in ("done", "begun", "missing"))
     return "\n".join([*(f"{state:8}{key}" for key, state in states.items()), totals]) + "\n"
 
 
-def _begun(path: Path) -> bool:
-    return path.exists() or path.with_name(f"{path.name}.safetensors").exists()
+def _checkpoints(scratch: Path, key: str) -> tuple[Path, Path]:
+    """Return where a run may keep what it has done, in a file or in a folder."""
+    return scratch / f"{key}.safetensors", scratch / key
+
+
+def work_through(
+    cells: Sequence[_Cell],
+    results: Results,
+    scratch: Path,
+    make: Callable[[_Cell], Mapping[str, Any]],
+    told: Callable[[Mapping[str, Any]], str],
+    *,
+    stop: Callable[[], bool],
+) -> int:
+    """Run the cells that no other process has claimed, one after the other; returns how many failed.
+
+    Parameters
+    ----------
+    cells : sequence
+        In order.
+    results : Results
+        Where results go; a cell that has one is passed over.
+    scratch : Path
+        Folder of claims and of what unfinished runs leave.
+    make, told
+        As for `run_cell`.
+    stop : callable
+        Asked before every cell.
+    """
+    n_failed = 0
+    scratch.mkdir(parents=True, exist_ok=True)
+    for cell in cells:
+        if stop():
+            break
+        with claim(scratch / f"{cell.key}.lock") as mine:
+            if mine and not cell.is_done(results):
+                n_failed += run_cell(cell, results, scratch, make, told) == "failed"
+    return n_failed
 
 
 def run_cell(
-    key: str, results: Results, make: Callable[[], Mapping[str, Any]], told: Callable[[Mapping[str, Any]], str]
+    cell: _Key,
+    results: Results,
+    scratch: Path,
+    make: Callable[[_Key], Mapping[str, Any]],
+    told: Callable[[Mapping[str, Any]], str],
 ) -> Outcome:
     """Run one cell and write its result; the terminal says how it begins and ends, whichever way.
 
     Parameters
     ----------
-    key : str
-        Name of the cell.
+    cell : Keyed
+        What to run.
     results : Results
         Where its result goes.
+    scratch : Path
+        Folder of checkpoints, files or folders named by the key; that of a cell that ends is removed.
     make : callable
         Does the work and returns the result; raises `StoppedError` when it is told to stop.
     told : callable
         Returns, from the summary of the result, what the terminal says of it.
     """
-    say(f"{key} begins")
+    say(f"{cell.key} begins")
     try:
-        result = make()
+        result = make(cell)
     except StoppedError:
-        say(f"{key} stops, to be resumed")
+        say(f"{cell.key} stops, to be resumed")
         return "stopped"
     except Exception:  # one cell must not end the others
-        say(f"{key} failed\n{traceback.format_exc()}")
+        say(f"{cell.key} failed\n{traceback.format_exc()}")
         return "failed"
-    results.write(key, result)
-    say(f"{key} {told(result['summary'])}")
+    results.write(cell.key, result)
+    file, folder = _checkpoints(scratch, cell.key)
+    file.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    say(f"{cell.key} {told(result['summary'])}")
     return "done"

@@ -153,12 +153,12 @@ def test_a_failing_run_is_counted_and_does_not_end_the_others(
 
 def test_the_grid_runs_90_percent_first_and_every_cell_has_a_printed_figure() -> None:
     order = cells()
-    assert [cell.density for cell in order] == [0.1] * 4 + [1.0] + [1.0, 0.1] + [0.05] * 4
-    assert len({cell.key for cell in order}) == len(order) == 11
+    assert [cell.density for cell in order] == [0.1] * 4 + [1.0] + [1.0, 1.0, 0.1] + [0.05] * 4
+    assert len({cell.key for cell in order}) == len(order) == 12
     assert all(cell.printed == PRINTED[cell.density][cell.run.method] for cell in order)
     assert {cell.method for cell in order} == {*METHODS, *TRIED}
     assert {cell.key for density in DENSITIES for cell in rows(density)} == {cell.key for cell in order}
-    assert {cell.run.lr for cell in order} == {2.0, 1.0}
+    assert {cell.run.lr for cell in order} == {2.0, 1.0, 0.2}
     assert all((cell.run.steps, cell.run.every, cell.run.zeta, cell.run.smoothing) == (5000, 100, 0.3, 0.1) for cell in
                order)  # fmt: skip
 
@@ -175,7 +175,7 @@ def test_the_page_shows_results_beside_printed_figures_and_says_what_is_missing(
     page.write_text("<!-- notes -->\nby hand\n<!-- /notes -->\n")
     write_page(results.folder, page)
     text = page.read_text()
-    assert "2 of 11 declared runs" in text
+    assert "2 of 12 declared runs" in text
     assert "by hand" in text
     assert "| SET | not run | 29.73 |" in text
     assert "| 29.81 |" in text
@@ -193,7 +193,7 @@ def test_the_command_lists_cells_and_says_what_is_wrong(tmp_path: Path, capsys: 
     assert main(["translation", "--only", "nothing", *folders]) == 2
     assert "Expected a pattern" in capsys.readouterr().err
     assert main(["translation", "--page", str(tmp_path / "page.md"), *folders]) == 0
-    assert "0 of 11" in (tmp_path / "page.md").read_text()
+    assert "0 of 12" in (tmp_path / "page.md").read_text()
 
 
 def test_speed_is_measured_in_turns_and_stands_on_the_page(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import multiprocessing
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from typing import Any
 from sparsecore.bench.machine import machine
 from sparsecore.bench.papers.llama.cells import LlamaCell, cells
 from sparsecore.bench.papers.llama.page import write_table
-from sparsecore.bench.papers.process import Stop, StoppedError, claim
+from sparsecore.bench.papers.process import Stop, StoppedError
 from sparsecore.bench.papers.results import Results
-from sparsecore.bench.papers.work import add_options, data_of, end_of, listing, matching, run_cell
+from sparsecore.bench.papers.work import add_options, data_of, end_of, listing, matching, work_through
 from sparsecore.errors import CheckpointError, SparseCoreError
 from sparsecore.models.pretrain import LlamaRun, read_run, train
 
@@ -60,28 +60,15 @@ def work(job: LlamaJob, *, stop: Callable[[], bool]) -> int:
     stop : callable
         Asked before and during every run; one that is stopped goes on from its last checkpoint.
     """
-    results, n_failed = Results(job.results), 0
-    job.scratch.mkdir(parents=True, exist_ok=True)
-    for cell in job.cells:
-        if stop():
-            break
-        with claim(job.scratch / f"{cell.key}.lock") as mine:
-            if mine and not cell.is_done(results):
-                n_failed += _run(cell, job, results, stop) == "failed"
-    return n_failed
+
+    def make(cell: LlamaCell) -> dict[str, Any]:
+        return _result(cell, job.scratch / cell.key, job.data_dir, stop)
+
+    return work_through(job.cells, Results(job.results), job.scratch, make, _told, stop=stop)
 
 
-def _run(cell: LlamaCell, job: LlamaJob, results: Results, stop: Callable[[], bool]) -> str:
-    folder = job.scratch / cell.key
-    outcome = run_cell(
-        cell.key,
-        results,
-        lambda: _result(cell, folder, job.data_dir, stop),
-        lambda done: f"perplexity {done['valid_perplexity']:.2f}, {done['steps_per_s']:.2f} steps per second",
-    )
-    if outcome == "done":
-        shutil.rmtree(folder)
-    return outcome
+def _told(done: Mapping[str, Any]) -> str:
+    return f"perplexity {done['valid_perplexity']:.2f}, {done['steps_per_s']:.2f} steps per second"
 
 
 def _result(cell: LlamaCell, folder: Path, data_dir: Path, stop: Callable[[], bool]) -> dict[str, Any]:

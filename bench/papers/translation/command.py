@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sparsecore.bench.papers.process import Stop, claim, say
+from sparsecore.bench.papers.process import Stop, say
 from sparsecore.bench.papers.results import Results
 from sparsecore.bench.papers.translation.cells import TranslationCell, beside_dense, cells
 from sparsecore.bench.papers.translation.memory import peak_bytes
 from sparsecore.bench.papers.translation.page import write_page
 from sparsecore.bench.papers.translation.speed import measure_speed
 from sparsecore.bench.papers.translation.training import train
-from sparsecore.bench.papers.work import add_options, data_of, end_of, listing, matching, run_cell
+from sparsecore.bench.papers.work import add_options, data_of, end_of, listing, matching, work_through
 from sparsecore.models.translation import TranslationTask, load_multi30k, prepare
 
 __all__ = ["TranslationJob", "add_command", "work"]
@@ -55,27 +55,15 @@ def work(job: TranslationJob, *, stop: Callable[[], bool]) -> int:
     stop : callable
         Asked before every cell and after every step.
     """
-    results, n_failed = Results(job.results), 0
-    job.scratch.mkdir(parents=True, exist_ok=True)
-    for cell in job.cells:
-        if stop():
-            break
-        with claim(job.scratch / f"{cell.key}.lock") as mine:
-            if mine and not cell.is_done(results):
-                n_failed += not _run(cell, job, results, stop)
-    return n_failed
+
+    def make(cell: TranslationCell) -> dict[str, Any]:
+        return train(cell, job.task(cell.run.n_tokens), job.scratch / f"{cell.key}.safetensors", stop)
+
+    return work_through(job.cells, Results(job.results), job.scratch, make, _told, stop=stop)
 
 
-def _run(cell: TranslationCell, job: TranslationJob, results: Results, stop: Callable[[], bool]) -> bool:
-    """Run one claimed cell; false if it failed."""
-    checkpoint = job.scratch / f"{cell.key}.safetensors"
-    outcome = run_cell(
-        cell.key, results, lambda: train(cell, job.task(cell.run.n_tokens), checkpoint, stop),
-        lambda done: f"BLEU {done['test_bleu']:.2f}, {done['steps_per_s']:.2f} steps per second",
-    )  # fmt: skip
-    if outcome == "done":
-        checkpoint.unlink(missing_ok=True)
-    return outcome != "failed"
+def _told(done: Mapping[str, Any]) -> str:
+    return f"BLEU {done['test_bleu']:.2f}, {done['steps_per_s']:.2f} steps per second"
 
 
 def add_command(commands: Any) -> None:
