@@ -38,8 +38,8 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 #: Rows that might explain another, at 10% of the links or dense: the method, the label and the fields that differ. The
-#: learning rate was chosen with CHTs at 10% of the links, and a neuron with more links moves further in a step. Rates
-#: of Adam go as one over the inputs of a neuron (Yang et al., Tensor Programs V, 2022): a tenth, for ten times the links.
+#: learning rate was chosen with CHTs at 10% of the links, and a neuron with more links moves further in a step; rates
+#: of Adam go as one over the inputs of a neuron (Yang et al., Tensor Programs V, 2022), a tenth for ten times as many.
 TRIED: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "dense_half": ("dense", "half the learning rate", {"lr": 1.0}),
     "dense_tenth": ("dense", "a tenth of the learning rate", {"lr": 0.2}),
