@@ -18,6 +18,8 @@ from sparsecore.bench.papers.llama.page import write_table  # noqa: E402
 from sparsecore.bench.papers.results import Results  # noqa: E402
 from sparsecore.evolution import methods  # noqa: E402
 
+DOCS = Path(__file__).parents[2] / "docs"
+RESULTS = Path(__file__).parents[2] / "bench/results/llama"
 TINY = {
     "tokenizer": "bpe:300", "context": 16, "batch": 2, "steps": 4, "every": 2, "save_every": 2, "valid_every": 2,
     "valid_blocks": 4,
@@ -103,6 +105,13 @@ def test_the_table_stands_between_its_marks_with_means_over_seeds(
     page.write_text("no marks\n")
     assert main(["llama", "--results", str(results.folder), "--page", str(page)]) == 2
     assert "<!-- runs -->" in capsys.readouterr().err
+
+
+def test_the_table_in_the_documentation_is_that_of_the_results(tmp_path: Path) -> None:
+    page = tmp_path / "llama.md"
+    page.write_text((DOCS / page.name).read_text())
+    assert main(["llama", "--results", str(RESULTS), "--page", str(page)]) == 0
+    assert page.read_text() == (DOCS / page.name).read_text()
 
 
 def test_the_command_lists_cells_and_says_what_is_wrong(
