@@ -66,9 +66,8 @@ def add_options(command: argparse.ArgumentParser, results: Path, scratch: str) -
     )
     command.add_argument("--budget", type=float, metavar="MINUTES", help="stop after this long; runs can be resumed")
     command.add_argument("--list", action="store_true", help="show which cells are done, begun or missing, and end")
-    command.add_argument(
-        "--scratch", type=Path, default=Path(tempfile.gettempdir()) / scratch, help="of unfinished runs"
-    )
+    unfinished = Path(tempfile.gettempdir()) / scratch
+    command.add_argument("--scratch", type=Path, default=unfinished, help="folder of unfinished runs")
     command.add_argument("--results", type=Path, default=results, help="folder of the JSON files")
 
 

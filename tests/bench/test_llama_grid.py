@@ -71,6 +71,28 @@ def test_a_run_is_written_once_also_after_a_stop_or_a_failure(
     assert not tiny(lr=1e-4).is_done(Results(order.results))
 
 
+def test_a_stopped_run_goes_on_from_its_checkpoint_and_another_run_in_its_place_begins_anew(
+    job: Callable[..., LlamaJob],
+) -> None:
+    order = job(tiny(steps=80, valid_every=80))
+    folder = order.scratch / "tiny-s0"
+    assert work(order, stop=lambda: any(folder.glob("checkpoints/checkpoint-*/sparsecore.safetensors"))) == 0
+    assert folder.exists()
+    assert work(order, stop=never) == 0
+    found = Results(order.results).read("tiny-s0")
+    assert found is not None
+    assert found["summary"]["measured_steps"] < 80
+
+    folder.mkdir()
+    (folder / "run.json").write_text('{"steps": 7}')
+    (folder / "train.tokens").write_text("of another run")
+    shorter = job(tiny())
+    assert work(shorter, stop=never) == 0
+    found = Results(order.results).read("tiny-s0")
+    assert found is not None
+    assert found["summary"]["measured_steps"] == 4
+
+
 def test_the_grid_is_made_of_known_methods_and_begins_with_one_seed_of_every_row() -> None:
     order = cells()
     assert [cell.row for cell in order[: len(ROWS)]] == list(ROWS)

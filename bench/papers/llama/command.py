@@ -86,7 +86,11 @@ def _result(cell: LlamaCell, folder: Path, data_dir: Path, stop: Callable[[], bo
         raise SparseCoreError(f"Expected the run in {folder} to end. Got exit status {process.exitcode}; see above.")
     found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     parts = {name: found[name] for name in ("summary", "vocabulary", "valid", "train")}
-    return {"setting": cell.setting, "label": cell.row.label, "threads": cell.threads, **parts, "machine": machine()}
+    where = machine() | {
+        "torch_threads": cell.threads,
+        "kernel_threads": cell.threads,
+    }  # of the run, not of this process
+    return {"setting": cell.setting, "label": cell.row.label, "threads": cell.threads, **parts, "machine": where}
 
 
 def _train(run: LlamaRun, folder: Path) -> None:
