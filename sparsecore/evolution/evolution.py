@@ -121,6 +121,7 @@ class Evolution:
         self._lock = _Lock()
         if rule is not None and rule.companion is not None:
             self._accompany(rule.companion)
+            self._call_companion(rule.companion)
         self._listen_if_needed()
 
     @property
@@ -214,6 +215,8 @@ class Evolution:
         if self.rule is None:
             return []
         require_values({state.name: state.layer for state in self._states}, self._optimizer)
+        if self.rule.companion is not None:
+            self._accompany(self.rule.companion)
         with self._lock:
             started = time.perf_counter()
             plans, self._memory = self.plan() if self._planner is None else self._planner(self)
@@ -333,27 +336,24 @@ class Evolution:
         apply_edit(layer, edit, self._optimizer, fresh, momentum)
         if companion is not None and state.own is not None:
             newborn = companion.newborn(fresh_ids, derive_seed(self.seed, index, 3))
-            state.own = edit.remap(state.own)
-            state.own[torch.from_numpy(edit.fresh).to(state.own.device)] = newborn.to(state.own)
-            companion.close(layer.values, state.own)
+            own = edit.remap(state.own)
+            own[torch.from_numpy(edit.fresh).to(own.device)] = newborn.to(own)
+            companion.close(layer.values, own)
+            state.keep(own)
 
     def _accompany(self, companion: Companion) -> None:
-        """Begin what the companion keeps, and call it around every optimizer step from now on."""
+        """Begin what the companion keeps of every layer that is trained and has nothing kept of its present links."""
         for state in self._states:
             if state.layer.values.requires_grad:
-                state.own = companion.begin(state.layer.values)
-        self._call_companion(companion)
+                state.accompany(companion)
 
     def _call_companion(self, companion: Companion) -> None:
         """Call the companion around every optimizer step; values that are not trained stay as they are."""
 
         def before(*_: Any) -> None:
             for state in self._states:
-                values = state.layer.values
-                if values.requires_grad:
-                    if state.own is None or state.own.shape != values.shape:  # thawed, or loaded since
-                        state.own = companion.begin(values)
-                    companion.before_step(values, state.own)
+                if state.layer.values.requires_grad:
+                    companion.before_step(state.layer.values, state.accompany(companion))
 
         def after(*_: Any) -> None:
             rates = {id(p): group["lr"] for group in self._optimizer.param_groups for p in group["params"]}

@@ -8,12 +8,14 @@ import torch
 
 from sparsecore.errors import CheckpointError
 from sparsecore.evolution.apply import momentum_of
+from sparsecore.evolution.companion import Companion
 from sparsecore.evolution.history import History
 from sparsecore.evolution.on_device import DeviceView
 from sparsecore.evolution.plan import LayerView
 from sparsecore.evolution.rule import Rule
 from sparsecore.evolution.signals import Recorder
 from sparsecore.nn import SparseLinear
+from sparsecore.storage import Topology
 
 __all__ = ["LayerState", "Restored"]
 
@@ -30,6 +32,26 @@ class LayerState:
         self.link_steps = 0
         self.recorder = Recorder(layer)
         self.own: torch.Tensor | None = None
+        self._own_links: Topology | None = None
+
+    @property
+    def current(self) -> torch.Tensor | None:
+        """A companion's numbers, (n_links,), or ``None`` if there are none of the links that the layer has now."""
+        if self.own is None or self._own_links is not self.layer.topology:
+            return None
+        return self.own if self.own.shape == self.layer.values.shape else None
+
+    def keep(self, own: torch.Tensor | None) -> None:
+        """Keep a companion's numbers, (n_links,), of the present links."""
+        self.own, self._own_links = own, self.layer.topology
+
+    def accompany(self, companion: Companion) -> torch.Tensor:
+        """Return the companion's numbers, begun anew if the layer was frozen or has loaded a state since."""
+        own = self.current
+        if own is None:
+            own = companion.begin(self.layer.values)
+            self.keep(own)
+        return own
 
     @property
     def is_fixed(self) -> bool:
@@ -38,10 +60,13 @@ class LayerState:
 
     def view(self, rule: Rule, optimizer: torch.optim.Optimizer) -> LayerView:
         """Return the read-only view that planning works on."""
-        values, grad, companion = self.layer.values.detach(), self.layer.values.grad, rule.companion
-        signs = None
-        if companion is not None and self.own is not None:
-            values, signs = companion.whole(values, self.own), companion.signs(self.own)
+        values, grad, signs = self.layer.values.detach(), self.layer.values.grad, None
+        if rule.companion is not None:
+            own = self.current
+            if own is None:
+                values = values.clone()
+                own = rule.companion.begin(values)
+            values, signs = rule.companion.whole(values, own), rule.companion.signs(own)
         return LayerView(
             self.name,
             self.layer.topology,
@@ -71,7 +96,7 @@ class LayerState:
             "history_ids": torch.from_numpy(self.history.ids.copy()),
             "history_values": torch.from_numpy(self.history.values.copy()),
             "link_steps": self.link_steps,
-            "own": None if self.own is None else self.own.clone(),
+            "own": None if self.own is None else self.own.clone() if self.current is not None else self.own[:0],
             "heard": self.recorder.state(),
         }
 
@@ -87,9 +112,8 @@ class Restored:
         self.history = History.restored(saved["history_ids"], saved["history_values"], mine.layer.topology)
         self.own = None if saved["own"] is None else saved["own"].clone().to(mine.layer.values.device)
         self.heard = [(part["step"], part["inputs"], part["grads"]) for part in saved["heard"]]
-        if (self.own is None) != (mine.own is None) or (
-            self.own is not None and self.own.shape != mine.layer.values.shape
-        ):
+        shapes = (mine.layer.values.shape, (0,))  # none yet if a state was loaded and no step taken since
+        if (self.own is None) != (mine.own is None) or (self.own is not None and self.own.shape not in shapes):
             raise CheckpointError(
                 f"Expected the state of {mine.name!r} under the same method, after the state of its model is loaded. "
                 "Got numbers of a companion that do not fit its links."
@@ -99,5 +123,6 @@ class Restored:
         """Put everything in place."""
         mine.settled = self.settled
         mine.n_start, mine.frozen, mine.overlap, mine.grown = self.n_start, self.frozen, self.overlap, self.grown
-        mine.link_steps, mine.history, mine.own = self.link_steps, self.history, self.own
+        mine.link_steps, mine.history = self.link_steps, self.history
+        mine.keep(self.own)
         mine.recorder.restore(self.heard)

@@ -171,6 +171,7 @@ class SparseLinear(nn.Module):
                 topology = _stored_links(self._topology.shape, [state_dict[prefix + name] for name in _STORED])
                 if topology != self._topology:
                     self.adopt(topology, values.clone())
+                self._topology = topology  # another object even if equal: who keeps numbers per link sees the load
         except (SparseCoreError, TypeError) as error:
             errors.append(f"links of {prefix.removesuffix('.') or 'the layer'}: {error}")
             return

@@ -406,6 +406,48 @@ def test_top_kast_gives_up_the_smallest_of_all_stored_values():
             sc.TopKAST(model, optimizer, every=1, **options)
 
 
+# A state loaded under a companion ------------------------------------------------------------------------------------
+
+
+def of_another_model(like, *, same_links):
+    """Return a state of other values with the number of links of `like`: the same links, or as many others."""
+    state = sgd(density=0.3, seed=4)[0].state_dict()
+    if same_links:
+        state = {name: part if name in state and "values" not in name else -part.flip(0) for name, part in like.items()}
+    return copy.deepcopy(state)
+
+
+@pytest.mark.parametrize("same_links", [True, False], ids=["same-links", "other-links"])
+@pytest.mark.parametrize(("name", "still"), [("deepr", {"l1": 0.0}), ("top_kast", {"penalty": 0.0})])
+def test_a_state_loaded_since_begins_the_companion_anew(name, still, same_links):
+    model, optimizer = sgd(density=0.3, momentum=0.0)
+    evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=4, **still)
+    model.load_state_dict(of_another_model(model.state_dict(), same_links=same_links))
+    evolution.load_state_dict(copy.deepcopy(evolution.state_dict()))  # a state saved before the next step
+    loaded = [layer.values.detach().clone() for layer in sc.sparse_layers(model).values()]
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()  # moves nothing
+    companion = evolution.rule.companion
+    for state, values in zip(evolution._states, loaded, strict=True):
+        torch.testing.assert_close(companion.whole(state.layer.values, state.own), values, rtol=0, atol=0)
+        torch.testing.assert_close(state.own, companion.begin(values), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["deepr", "top_kast"])
+def test_an_update_right_after_a_state_is_loaded_reads_its_values(name):
+    model, optimizer = sgd(density=0.3)
+    evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=4)
+    model.load_state_dict(of_another_model(model.state_dict(), same_links=False))
+    before = copy.deepcopy(model.state_dict())
+    planned, _ = evolution.plan()
+    assert all(torch.equal(part, before[key]) for key, part in model.state_dict().items()), "planning changes nothing"
+    for plan, done in zip(planned, evolution.update(), strict=True):
+        np.testing.assert_array_equal(plan.edit.new.link_ids, done.edit.new.link_ids)
+    if name == "deepr":  # every value has the sign that it was loaded with
+        assert sum(plan.edit.fresh.size for plan in planned) == 0
+
+
 # Links that move between layers, momentum, and weights that return --------------------------------------------------
 
 
