@@ -18,6 +18,9 @@ tile that of the layer.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
+
+from numba import njit
 
 from sparsecore.kernels.cpu.memory import entry, load_i64, load_index, load_scalar, stack, store_scalar
 from sparsecore.kernels.cpu.simd import (
@@ -58,6 +61,123 @@ B_X, B_X_AT, B_X_PITCH, B_DY, B_DY_AT, B_DY_PITCH, B_DX, B_DX_AT, B_DX_PITCH = r
 B_SUMS, B_DVALUES_AT, B_DBIAS_AT, B_FIRST_TILE = range(15, 19)
 BACKWARD_COLUMNS = 19
 
+# What a stage does to one layer of one tile is in functions of their own, which numba copies into it. They take the
+# widths (`lanes`, `nbytes`, `index_bytes`, `order_bytes`) from the closure of the stage: there they are constants.
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _slot(layer: int, slots: int, column: int) -> int:
+    """Return the address that the slot in `column` holds."""
+    return entry(slots, entry(layer, column))
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _place(layer: int, slots: int, tile: int, column: int) -> int:
+    """Return where `tile` of an activation lies, whose slot, offset and pitch are in `column` and the next two."""
+    return entry(slots, entry(layer, column)) + entry(layer, column + 1) + tile * entry(layer, column + 2)
+
+
+# Forward ------------------------------------------------------------------------------------------------------------
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _begin(layer: int, slots: int, tile: int, begin: int, end: int, lanes: int, nbytes: int) -> None:
+    """Set outputs to their biases, or to zero where there are none."""
+    bias, y = _slot(layer, slots, F_BIAS), _place(layer, slots, tile, F_Y)
+    for row in range(begin, end):
+        out = zero(lanes, nbytes)
+        if bias != 0:
+            out = splat(load_scalar(bias + row * nbytes, nbytes), lanes, nbytes)
+        store(y + row * lanes * nbytes, out)
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _rectify(layer: int, slots: int, tile: int, begin: int, end: int, lanes: int, nbytes: int) -> None:
+    """Set negative outputs to zero."""
+    y = _place(layer, slots, tile, F_Y)
+    for row in range(begin, end):
+        at = y + row * lanes * nbytes
+        store(at, relu(load(at, lanes, nbytes)))
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _multiply(layer: int, slots: int, tile: int, begin: int, end: int, lanes: int, nbytes: int) -> None:
+    """Add the products of a dense layer to its outputs; four outputs at a time share the loads of the inputs."""
+    weight, n_in, step = _slot(layer, slots, F_VALUES), entry(layer, F_N_IN), lanes * nbytes
+    x, y = _place(layer, slots, tile, F_X), _place(layer, slots, tile, F_Y)
+    pitch, together = n_in * nbytes, end - (end - begin) % 4
+    for row in range(begin, together, 4):
+        at, out = weight + row * pitch, y + row * step
+        a, b = load(out, lanes, nbytes), load(out + step, lanes, nbytes)
+        c, d = load(out + 2 * step, lanes, nbytes), load(out + 3 * step, lanes, nbytes)
+        for col in range(n_in):
+            above = load(x + col * step, lanes, nbytes)
+            a = fma(splat(load_scalar(at, nbytes), lanes, nbytes), above, a)
+            b = fma(splat(load_scalar(at + pitch, nbytes), lanes, nbytes), above, b)
+            c = fma(splat(load_scalar(at + 2 * pitch, nbytes), lanes, nbytes), above, c)
+            d = fma(splat(load_scalar(at + 3 * pitch, nbytes), lanes, nbytes), above, d)
+            at += nbytes
+        store(out, a)
+        store(out + step, b)
+        store(out + 2 * step, c)
+        store(out + 3 * step, d)
+    for row in range(together, end):
+        at, a = weight + row * pitch, load(y + row * step, lanes, nbytes)
+        for col in range(n_in):
+            value = splat(load_scalar(at + col * nbytes, nbytes), lanes, nbytes)
+            a = fma(value, load(x + col * step, lanes, nbytes), a)
+        store(y + row * step, a)
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _push(layer: int, slots: int, tile: int, lanes: int, nbytes: int, index_bytes: int) -> None:
+    """Add to the outputs what every input sends along its links."""
+    ptr, rows, values = entry(layer, F_PTR), entry(layer, F_ENDS), _slot(layer, slots, F_VALUES)
+    x, y = _place(layer, slots, tile, F_X), _place(layer, slots, tile, F_Y)
+    for col in range(entry(layer, F_N_IN)):
+        above = load(x + col * lanes * nbytes, lanes, nbytes)
+        for k in range(load_i64(ptr + 8 * col), load_i64(ptr + 8 * col + 8)):
+            value = splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes)
+            at = y + load_index(rows + index_bytes * k, index_bytes) * lanes * nbytes
+            store(at, fma(value, above, load(at, lanes, nbytes)))
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _plus_link(
+    sums: Any, k: int, x: int, values: int, cols: int, order: int,
+    lanes: int, nbytes: int, index_bytes: int, order_bytes: int,
+) -> Any:  # fmt: skip
+    """Return `sums` and what link `k`, in the order of the outputs, brings from its input."""
+    at = load_index(order + order_bytes * k, order_bytes) if order_bytes > 0 else k
+    value = splat(load_scalar(values + at * nbytes, nbytes), lanes, nbytes)
+    col = load_index(cols + index_bytes * k, index_bytes)
+    return fma(value, load(x + col * lanes * nbytes, lanes, nbytes), sums)
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _pull(
+    layer: int, slots: int, tile: int, begin: int, end: int, lanes: int, nbytes: int, index_bytes: int, order_bytes: int
+) -> None:
+    """Compute every output from the inputs of its links."""
+    ptr, cols, order = entry(layer, F_PTR), entry(layer, F_ENDS), entry(layer, F_ORDER)
+    values, bias, rectified = _slot(layer, slots, F_VALUES), _slot(layer, slots, F_BIAS), entry(layer, F_RELU) != 0
+    x, y = _place(layer, slots, tile, F_X), _place(layer, slots, tile, F_Y)
+    for row in range(begin, end):
+        k, stop = load_i64(ptr + 8 * row), load_i64(ptr + 8 * row + 8)
+        a, b = zero(lanes, nbytes), zero(lanes, nbytes)
+        if bias != 0:
+            a = splat(load_scalar(bias + row * nbytes, nbytes), lanes, nbytes)
+        # Two sums take turns, because each has to wait for its last addition.
+        while k + 1 < stop:
+            a = _plus_link(a, k, x, values, cols, order, lanes, nbytes, index_bytes, order_bytes)
+            b = _plus_link(b, k + 1, x, values, cols, order, lanes, nbytes, index_bytes, order_bytes)
+            k += 2
+        if k < stop:
+            a = _plus_link(a, k, x, values, cols, order, lanes, nbytes, index_bytes, order_bytes)
+        out = add(a, b)
+        store(y + row * lanes * nbytes, relu(out) if rectified else out)
+
+
 # Each stage is one function whose closure holds integers alone: numba's cache on disk can tell such functions apart.
 
 
@@ -79,7 +199,7 @@ def forward_stage(lanes: int, nbytes: int, index_bytes: int, order_bytes: int) -
     order_bytes : int
         Bytes of an entry of the list of positions (2 or 4), or 0 when the values come in the order of the lists.
     """
-    step, pushed = lanes * nbytes, lanes <= PUSH_LANES
+    pushed = lanes <= PUSH_LANES
 
     def forward(args: int, number: int, low: int, high: int) -> None:
         single, table, n_layers, slots = entry(args, 0) != 0, entry(args, 1), entry(args, 2), args + 24
@@ -91,81 +211,144 @@ def forward_stage(lanes: int, nbytes: int, index_bytes: int, order_bytes: int) -
         for tile in range(tile_low, tile_high):
             for index in range(first_layer, last_layer):
                 layer = table + index * (8 * FORWARD_COLUMNS)
-                ptr, ends, order = entry(layer, F_PTR), entry(layer, F_ENDS), entry(layer, F_ORDER)
-                n_out, n_in, rectified = entry(layer, F_N_OUT), entry(layer, F_N_IN), entry(layer, F_RELU) != 0
-                values, bias = entry(slots, entry(layer, F_VALUES)), entry(slots, entry(layer, F_BIAS))
-                x = entry(slots, entry(layer, F_X)) + entry(layer, F_X_AT) + tile * entry(layer, F_X_PITCH)
-                y = entry(slots, entry(layer, F_Y)) + entry(layer, F_Y_AT) + tile * entry(layer, F_Y_PITCH)
-                begin, end = (low, high) if single else (0, n_out)
-                if ptr == 0 or pushed:
-                    for row in range(begin, end):
-                        out = zero(lanes, nbytes)
-                        if bias != 0:
-                            out = splat(load_scalar(bias + row * nbytes, nbytes), lanes, nbytes)
-                        store(y + row * step, out)
-                if ptr == 0:
-                    # Four outputs at a time share the loads of the inputs.
-                    for row in range(begin, end - (end - begin) % 4, 4):
-                        weight, out = values + row * n_in * nbytes, y + row * step
-                        a, b = load(out, lanes, nbytes), load(out + step, lanes, nbytes)
-                        c, d = load(out + 2 * step, lanes, nbytes), load(out + 3 * step, lanes, nbytes)
-                        for col in range(n_in):
-                            above = load(x + col * step, lanes, nbytes)
-                            at = weight + col * nbytes
-                            a = fma(splat(load_scalar(at, nbytes), lanes, nbytes), above, a)
-                            at += n_in * nbytes
-                            b = fma(splat(load_scalar(at, nbytes), lanes, nbytes), above, b)
-                            at += n_in * nbytes
-                            c = fma(splat(load_scalar(at, nbytes), lanes, nbytes), above, c)
-                            at += n_in * nbytes
-                            d = fma(splat(load_scalar(at, nbytes), lanes, nbytes), above, d)
-                        store(out, a)
-                        store(out + step, b)
-                        store(out + 2 * step, c)
-                        store(out + 3 * step, d)
-                    for row in range(end - (end - begin) % 4, end):
-                        weight, a = values + row * n_in * nbytes, load(y + row * step, lanes, nbytes)
-                        for col in range(n_in):
-                            value = splat(load_scalar(weight + col * nbytes, nbytes), lanes, nbytes)
-                            a = fma(value, load(x + col * step, lanes, nbytes), a)
-                        store(y + row * step, a)
-                elif pushed:
-                    for col in range(n_in):
-                        above = load(x + col * step, lanes, nbytes)
-                        for k in range(load_i64(ptr + 8 * col), load_i64(ptr + 8 * col + 8)):
-                            value = splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes)
-                            at = y + load_index(ends + index_bytes * k, index_bytes) * step
-                            store(at, fma(value, above, load(at, lanes, nbytes)))
+                begin, end = (low, high) if single else (0, entry(layer, F_N_OUT))
+                if entry(layer, F_PTR) != 0 and not pushed:
+                    _pull(layer, slots, tile, begin, end, lanes, nbytes, index_bytes, order_bytes)
                 else:
-                    for row in range(begin, end):
-                        k, stop = load_i64(ptr + 8 * row), load_i64(ptr + 8 * row + 8)
-                        a, b = zero(lanes, nbytes), zero(lanes, nbytes)
-                        if bias != 0:
-                            a = splat(load_scalar(bias + row * nbytes, nbytes), lanes, nbytes)
-                        # Two sums take turns, because each has to wait for its last addition.
-                        while k + 1 < stop:
-                            at = load_index(order + order_bytes * k, order_bytes) if order_bytes > 0 else k
-                            value = splat(load_scalar(values + at * nbytes, nbytes), lanes, nbytes)
-                            col = load_index(ends + index_bytes * k, index_bytes)
-                            a = fma(value, load(x + col * step, lanes, nbytes), a)
-                            k += 1
-                            at = load_index(order + order_bytes * k, order_bytes) if order_bytes > 0 else k
-                            value = splat(load_scalar(values + at * nbytes, nbytes), lanes, nbytes)
-                            col = load_index(ends + index_bytes * k, index_bytes)
-                            b = fma(value, load(x + col * step, lanes, nbytes), b)
-                            k += 1
-                        if k < stop:
-                            at = load_index(order + order_bytes * k, order_bytes) if order_bytes > 0 else k
-                            value = splat(load_scalar(values + at * nbytes, nbytes), lanes, nbytes)
-                            col = load_index(ends + index_bytes * k, index_bytes)
-                            a = fma(value, load(x + col * step, lanes, nbytes), a)
-                        out = add(a, b)
-                        store(y + row * step, relu(out) if rectified else out)
-                if rectified and (ptr == 0 or pushed):
-                    for row in range(begin, end):
-                        store(y + row * step, relu(load(y + row * step, lanes, nbytes)))
+                    _begin(layer, slots, tile, begin, end, lanes, nbytes)
+                    if entry(layer, F_PTR) == 0:
+                        _multiply(layer, slots, tile, begin, end, lanes, nbytes)
+                    else:
+                        _push(layer, slots, tile, lanes, nbytes, index_bytes)
+                    if entry(layer, F_RELU) != 0:
+                        _rectify(layer, slots, tile, begin, end, lanes, nbytes)
 
     return stage(forward, lanes, nbytes, index_bytes, order_bytes)
+
+
+# Backward -----------------------------------------------------------------------------------------------------------
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _put(at: int, share: float, first: bool, nbytes: int) -> None:
+    """Write a sum over the samples of the first tile, or add that of a later one."""
+    store_scalar(at, share if first else share + load_scalar(at, nbytes))
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _put_group(at: int, products: int, first: bool, nbytes: int) -> None:
+    """Do so for the sums of `GROUP` vectors of products, which lie next to each other."""
+    sums = totals(products, nbytes)
+    store(at, sums if first else add(sums, load(at, GROUP, nbytes)))
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _bias_below(layer: int, slots: int) -> int:
+    """Return where the gradient of the biases one layer down belongs, or 0."""
+    at = entry(layer, B_DBIAS_AT)
+    return _slot(layer, slots, B_SUMS) + at if at >= 0 else 0
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _put_input(
+    dx: int, dbias: int, col: int, inputs: Any, grad: Any, gate: bool, first: bool, lanes: int, nbytes: int
+) -> None:
+    """Write the gradient of an input, and of the bias of its neuron one layer down if there is one."""
+    if gate:
+        grad = where_positive(inputs, grad)
+    store(dx + col * lanes * nbytes, grad)
+    if dbias != 0:
+        _put(dbias + col * nbytes, total(grad), first, nbytes)
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _back_dense(
+    layer: int, slots: int, tile: int, first: bool, products: int, begin: int, end: int, lanes: int, nbytes: int
+) -> None:
+    """Compute the gradients of a dense layer: those of its weight in groups of inputs, then those of the inputs."""
+    n_out, n_in, gate, step = entry(layer, B_N_OUT), entry(layer, B_N_IN), entry(layer, B_GATE) != 0, lanes * nbytes
+    weight, dweight = _slot(layer, slots, B_VALUES), _slot(layer, slots, B_SUMS) + entry(layer, B_DVALUES_AT)
+    x, dy = _place(layer, slots, tile, B_X), _place(layer, slots, tile, B_DY)
+    dx, dbias = _place(layer, slots, tile, B_DX), _bias_below(layer, slots)
+    for group in range(begin, end, GROUP):
+        n_cols = min(GROUP, end - group)
+        for row in range(n_out):
+            above, at = load(dy + row * step, lanes, nbytes), dweight + (row * n_in + group) * nbytes
+            if lanes >= GROUP and n_cols == GROUP:
+                for k in range(GROUP):
+                    store(products + k * GROUP * nbytes, fold(load(x + (group + k) * step, lanes, nbytes), above))
+                _put_group(at, products, first, nbytes)
+            else:
+                for k in range(n_cols):
+                    share = total(mul(load(x + (group + k) * step, lanes, nbytes), above))
+                    _put(at + k * nbytes, share, first, nbytes)
+    if _slot(layer, slots, B_DX) != 0:
+        for col in range(begin, end):
+            grad = zero(lanes, nbytes)
+            for row in range(n_out):
+                value = splat(load_scalar(weight + (row * n_in + col) * nbytes, nbytes), lanes, nbytes)
+                grad = fma(value, load(dy + row * step, lanes, nbytes), grad)
+            _put_input(dx, dbias, col, load(x + col * step, lanes, nbytes), grad, gate, first, lanes, nbytes)
+
+
+@njit(inline="always")  # type: ignore[misc]
+def _back_links(
+    layer: int, slots: int, tile: int, first: bool, products: int, begin: int, end: int,
+    lanes: int, nbytes: int, index_bytes: int,
+) -> None:  # fmt: skip
+    """Compute the gradients of values and inputs in one sweep over the links.
+
+    The products of a link wait until those of `GROUP` links can be added up together, where tiles are wide enough for
+    that. Links before `summed` have their gradients.
+    """
+    ptr, rows, gate = entry(layer, B_COL_PTR), entry(layer, B_ROWS), entry(layer, B_GATE) != 0
+    values, dvalues = _slot(layer, slots, B_VALUES), _slot(layer, slots, B_SUMS) + entry(layer, B_DVALUES_AT)
+    x, dy = _place(layer, slots, tile, B_X), _place(layer, slots, tile, B_DY)
+    dx, dbias, wanted = _place(layer, slots, tile, B_DX), _bias_below(layer, slots), _slot(layer, slots, B_DX) != 0
+    step, group_bytes = lanes * nbytes, GROUP * nbytes
+    waiting = WAITING_BYTES // group_bytes
+    summed = load_i64(ptr + 8 * begin)
+    for col in range(begin, end):
+        inputs = load(x + col * step, lanes, nbytes)
+        grad, other = zero(lanes, nbytes), zero(lanes, nbytes)
+        k, last = load_i64(ptr + 8 * col), load_i64(ptr + 8 * col + 8)
+        while k < last:
+            stop = min(last, summed + waiting)
+            # Two sums take turns, because each has to wait for its last addition.
+            at = products + (k - summed) * group_bytes
+            while lanes >= GROUP and k + 1 < stop:
+                above = load(dy + load_index(rows + index_bytes * k, index_bytes) * step, lanes, nbytes)
+                grad = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, grad)
+                store(at, fold(inputs, above))
+                k += 1
+                above = load(dy + load_index(rows + index_bytes * k, index_bytes) * step, lanes, nbytes)
+                other = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, other)
+                store(at + group_bytes, fold(inputs, above))
+                k += 1
+                at += 2 * group_bytes
+            while k < stop:
+                above = load(dy + load_index(rows + index_bytes * k, index_bytes) * step, lanes, nbytes)
+                grad = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, grad)
+                if lanes >= GROUP:
+                    store(at, fold(inputs, above))
+                else:
+                    _put(dvalues + k * nbytes, total(mul(inputs, above)), first, nbytes)
+                k += 1
+            if k == summed + waiting:
+                if lanes >= GROUP:
+                    for group in range(0, waiting, GROUP):
+                        _put_group(dvalues + (summed + group) * nbytes, products + group * group_bytes, first, nbytes)
+                summed = k
+        if wanted:
+            _put_input(dx, dbias, col, inputs, add(grad, other), gate, first, lanes, nbytes)
+    if lanes >= GROUP:
+        left = load_i64(ptr + 8 * end) - summed
+        whole = left - left % GROUP
+        for group in range(0, whole, GROUP):
+            _put_group(dvalues + (summed + group) * nbytes, products + group * group_bytes, first, nbytes)
+        for k in range(whole, left):
+            share = total(load(products + k * group_bytes, GROUP, nbytes))
+            _put(dvalues + (summed + k) * nbytes, share, first, nbytes)
 
 
 @cache
@@ -185,8 +368,6 @@ def backward_stage(lanes: int, nbytes: int, index_bytes: int) -> int:
     index_bytes : int
         Bytes of an entry of the neuron lists: 2 or 4.
     """
-    step, group_bytes, grouped = lanes * nbytes, GROUP * nbytes, lanes >= GROUP
-    waiting = WAITING_BYTES // group_bytes
 
     def backward(args: int, number: int, low: int, high: int) -> None:
         single, table, n_layers, slots = entry(args, 0) != 0, entry(args, 1), entry(args, 2), args + 24
@@ -200,99 +381,10 @@ def backward_stage(lanes: int, nbytes: int, index_bytes: int) -> int:
             first = tile == entry(table, B_FIRST_TILE)
             for index in range(last_layer - 1, first_layer - 1, -1):
                 layer = table + index * (8 * BACKWARD_COLUMNS)
-                col_ptr, rows = entry(layer, B_COL_PTR), entry(layer, B_ROWS)
-                values = entry(slots, entry(layer, B_VALUES))
-                n_out, n_in, gate = entry(layer, B_N_OUT), entry(layer, B_N_IN), entry(layer, B_GATE) != 0
-                x = entry(slots, entry(layer, B_X)) + entry(layer, B_X_AT) + tile * entry(layer, B_X_PITCH)
-                dy = entry(slots, entry(layer, B_DY)) + entry(layer, B_DY_AT) + tile * entry(layer, B_DY_PITCH)
-                wanted = entry(slots, entry(layer, B_DX)) != 0
-                dx = entry(slots, entry(layer, B_DX)) + entry(layer, B_DX_AT) + tile * entry(layer, B_DX_PITCH)
-                sums_at = entry(slots, entry(layer, B_SUMS))
-                dvalues = sums_at + entry(layer, B_DVALUES_AT)
-                dbias = sums_at + entry(layer, B_DBIAS_AT) if entry(layer, B_DBIAS_AT) >= 0 else 0
-                begin, end = (low, high) if single else (0, n_in)
-                if col_ptr == 0:
-                    for group in range(begin, end, GROUP):
-                        n_cols = min(GROUP, end - group)
-                        for row in range(n_out):
-                            above = load(dy + row * step, lanes, nbytes)
-                            at = dvalues + (row * n_in + group) * nbytes
-                            if grouped and n_cols == GROUP:
-                                for k in range(GROUP):
-                                    inputs = load(x + (group + k) * step, lanes, nbytes)
-                                    store(products + k * group_bytes, fold(inputs, above))
-                                sums = totals(products, nbytes)
-                                store(at, sums if first else add(sums, load(at, GROUP, nbytes)))
-                            else:
-                                for k in range(n_cols):
-                                    share = total(mul(load(x + (group + k) * step, lanes, nbytes), above))
-                                    share = share if first else share + load_scalar(at + k * nbytes, nbytes)
-                                    store_scalar(at + k * nbytes, share)
+                begin, end = (low, high) if single else (0, entry(layer, B_N_IN))
+                if entry(layer, B_COL_PTR) == 0:
+                    _back_dense(layer, slots, tile, first, products, begin, end, lanes, nbytes)
                 else:
-                    # Links before `summed` have their gradients; the products of the later ones wait.
-                    summed = load_i64(col_ptr + 8 * begin)
-                for col in range(begin, end):
-                    inputs = load(x + col * step, lanes, nbytes)
-                    grad, other = zero(lanes, nbytes), zero(lanes, nbytes)
-                    if col_ptr == 0:
-                        if wanted:
-                            for row in range(n_out):
-                                value = load_scalar(values + (row * n_in + col) * nbytes, nbytes)
-                                above = load(dy + row * step, lanes, nbytes)
-                                grad = fma(splat(value, lanes, nbytes), above, grad)
-                    else:
-                        k, last = load_i64(col_ptr + 8 * col), load_i64(col_ptr + 8 * col + 8)
-                        while k < last:
-                            stop = min(last, summed + waiting)
-                            # Two sums take turns, because each has to wait for its last addition.
-                            at = products + (k - summed) * group_bytes
-                            while grouped and k + 1 < stop:
-                                above = load(dy + load_index(rows + index_bytes * k, index_bytes) * step, lanes, nbytes)
-                                grad = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, grad)
-                                store(at, fold(inputs, above))
-                                k += 1
-                                above = load(dy + load_index(rows + index_bytes * k, index_bytes) * step, lanes, nbytes)
-                                other = fma(
-                                    splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, other
-                                )
-                                store(at + group_bytes, fold(inputs, above))
-                                k += 1
-                                at += 2 * group_bytes
-                            while k < stop:
-                                above = load(dy + load_index(rows + index_bytes * k, index_bytes) * step, lanes, nbytes)
-                                grad = fma(splat(load_scalar(values + k * nbytes, nbytes), lanes, nbytes), above, grad)
-                                if grouped:
-                                    store(at, fold(inputs, above))
-                                else:
-                                    at = dvalues + k * nbytes
-                                    share = total(mul(inputs, above))
-                                    store_scalar(at, share if first else share + load_scalar(at, nbytes))
-                                k += 1
-                            if k == summed + waiting:
-                                if grouped:
-                                    for group in range(0, waiting, GROUP):
-                                        at = dvalues + (summed + group) * nbytes
-                                        sums = totals(products + group * group_bytes, nbytes)
-                                        store(at, sums if first else add(sums, load(at, GROUP, nbytes)))
-                                summed = k
-                    if wanted:
-                        grad = add(grad, other)
-                        if gate:
-                            grad = where_positive(inputs, grad)
-                        store(dx + col * step, grad)
-                        if dbias != 0:
-                            share = total(grad)
-                            at = dbias + col * nbytes
-                            store_scalar(at, share if first else share + load_scalar(at, nbytes))
-                if grouped and col_ptr != 0:
-                    left = load_i64(col_ptr + 8 * end) - summed
-                    for group in range(0, left - left % GROUP, GROUP):
-                        at = dvalues + (summed + group) * nbytes
-                        sums = totals(products + group * group_bytes, nbytes)
-                        store(at, sums if first else add(sums, load(at, GROUP, nbytes)))
-                    for k in range(left - left % GROUP, left):
-                        at = dvalues + (summed + k) * nbytes
-                        share = total(load(products + k * group_bytes, GROUP, nbytes))
-                        store_scalar(at, share if first else share + load_scalar(at, nbytes))
+                    _back_links(layer, slots, tile, first, products, begin, end, lanes, nbytes, index_bytes)
 
     return stage(backward, lanes, nbytes, index_bytes)
