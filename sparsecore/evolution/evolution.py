@@ -176,8 +176,13 @@ class Evolution:
         for state in self._states:
             state.n_start = state.layer.topology.n_links
         if self.rule is not None:
+            self.rule = self._from_first_links(self.rule, [state.n_start for state in self._states])
             shared = self._planner is not None
             foretell(self.rule, self.topologies, every=self.every, steps=self.steps, shared=shared)
+
+    def _from_first_links(self, rule: Rule, n_start: Sequence[int]) -> Rule:
+        """Return `rule` with the schedule of the density that begins with `n_start` links in every layer."""
+        return rule.starting_at(sum(n_start) / max(1, sum(links.n_possible for links in self.topologies)))
 
     @property
     def steps_to_update(self) -> int | None:
@@ -434,6 +439,8 @@ class Evolution:
         ------
         CheckpointError
             If the state belongs to other layers; nothing has changed then.
+        ConfigError
+            If the density that the method ends with is above that of the first links; nothing has changed then.
         """
         try:
             layers = state["layers"]
@@ -443,7 +450,8 @@ class Evolution:
             restored = [Restored(layers[mine.name], mine) for mine in self._states]
             step, updates, seed = int(state["step"]), int(state["updates"]), int(state["seed"])
             memory = float(state["memory"])
-        except CheckpointError:
+            rule = self.rule and self._from_first_links(self.rule, [mine.n_start for mine in restored])
+        except (CheckpointError, ConfigError):
             raise
         except KeyError as error:
             raise CheckpointError(f"Expected the state of an evolution. Got one without {error}.") from error
@@ -451,5 +459,5 @@ class Evolution:
             raise CheckpointError(f"Expected the state of an evolution. Got another: {error}.") from error
         for mine, saved in zip(self._states, restored, strict=True):
             saved.give_to(mine)
-        self._step, self._updates, self.seed, self._memory = step, updates, seed, memory
+        self._step, self._updates, self.seed, self._memory, self.rule = step, updates, seed, memory, rule
         self._listen_if_needed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -52,6 +53,8 @@ class Rule:
     density_start : float, optional
         Density of the whole model that `density` starts from. A layer that starts with another one follows in
         proportion; when missing, every layer has the density itself.
+    density_from : callable, optional
+        Returns `density` for another `density_start`; see `starting_at`.
     prune : Removal, optional
         Importance used when the density falls; `removal` when missing.
     percolate : bool
@@ -80,6 +83,7 @@ class Rule:
     temperature: Schedule | None = None
     density: Schedule | None = None
     density_start: float | None = None
+    density_from: Callable[[float], Schedule] | None = field(default=None, repr=False, compare=False)
     prune: Removal | None = None
     percolate: bool = True
     fresh: FreshValues = "zero"
@@ -190,6 +194,28 @@ class Rule:
         if self.temperature is None or not isinstance(self.keep, Soft):
             return self.keep
         return replace(self.keep, temperature=self.temperature(step))
+
+    def starting_at(self, start: float) -> Rule:
+        """Return the rule for a model whose first links have density `start`.
+
+        A rule is made for the links that a model has by then; those that it starts with may be others, as its state
+        may be loaded after that, or hold links that have evolved already.
+
+        Raises
+        ------
+        ConfigError
+            If there is no schedule from there.
+
+        Examples
+        --------
+        >>> from sparsecore.schedules import Cubic
+        >>> rule = Rule(density=Cubic(0.5, 0.1, 100), density_start=0.5, density_from=lambda x: Cubic(x, 0.1, 100))
+        >>> rule.starting_at(0.3).density(0)
+        0.3
+        """
+        if self.density_start is None or self.density_from is None:
+            return self
+        return replace(self, density=self.density_from(start), density_start=start)
 
     def planned_density(self, start: float, *, every: int, steps: int) -> float:
         """Return the mean density over ``steps`` steps of a layer that starts at density `start`.

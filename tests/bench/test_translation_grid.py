@@ -26,7 +26,7 @@ from sparsecore.bench.papers.translation.command import TranslationJob, work
 from sparsecore.bench.papers.translation.memory import peak_bytes
 from sparsecore.bench.papers.translation.page import write_page
 from sparsecore.bench.papers.translation.speed import measure_speed
-from sparsecore.models.translation import Pairs, Sizes, TranslationTask, prepare
+from sparsecore.models.translation import Pairs, Sizes, TranslationTask, bleu, prepare
 
 for _library in ("tokenizers", "sacrebleu"):
     pytest.importorskip(_library, reason=f"{_library} is not installed (extra: translation)")
@@ -85,7 +85,9 @@ def test_a_run_is_written_once_with_everything_the_page_needs(tmp_path: Path) ->
     assert {"anp", "itop", "links", "mean_density"} <= chts["summary"].keys() - dense["summary"].keys()
     assert chts["summary"]["updates"] == 2
     assert chts["curve"]["valid_steps"] == [9]
-    assert len(chts["examples"]) == 5
+    assert [shown["translation"] for shown in chts["examples"]] == chts["translations"][:5]
+    scored = bleu(chts["translations"], words(TINY["n_tokens"]).pairs["test"].target)
+    assert scored.score == chts["summary"]["test_bleu"], "methods can be compared sentence by sentence later"
     assert "version:" in chts["summary"]["signature"]
     assert sum(layer["links"] for layer in chts["layers"]) == chts["summary"]["links"]
     times = {cell.key: results.path(cell.key).stat().st_mtime_ns for cell in order.cells}
@@ -105,7 +107,7 @@ def test_a_run_told_to_stop_goes_on_to_the_same_result(method: str, tmp_path: Pa
     first, second = (Results(order.results).read(key) for order in (whole, cut))
     assert first is not None
     assert second is not None
-    for part in ("curve", "layers", "examples", "setting", "tokenizer"):
+    for part in ("curve", "layers", "translations", "setting", "tokenizer"):
         assert first[part] == second[part]
     assert [result["summary"]["sessions"] for result in (first, second)] == [1, 2]
     assert not (cut.scratch / f"{key}.safetensors").exists()

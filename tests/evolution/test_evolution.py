@@ -63,20 +63,41 @@ def test_every_method_keeps_its_link_counts_and_canonical_form(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_links_loaded_after_the_evolution_was_built_are_its_first_ones(name, caplog):
-    counts = {}
-    for factor in (1, 2):
+    counts = []
+    for built_first in (True, False):
         model, optimizer = problem()
-        evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=5, steps=40)
-        model.load_state_dict(problem(density=factor * 0.1, seed=1)[0].state_dict())
-        train(model, optimizer, evolution, 11)
-        counts[factor] = sum(row.n_links for row in evolution.report().layers)
-    assert counts[2] == pytest.approx(2 * counts[1], abs=2)
-    told = "was built on density 0.1" in caplog.text
-    assert told == (evolution.rule is not None and evolution.rule.density_start is not None)
+        options = {"model": model, "optimizer": optimizer, "every": 5, "steps": 40}
+        evolution = sc.methods.get(name, **options) if built_first else None
+        model.load_state_dict(problem(density=0.2, seed=1)[0].state_dict())
+        evolution = evolution or sc.methods.get(name, **options)
+        per_update = []
+        for start in range(0, 40, 5):
+            train(model, optimizer, evolution, 5, start)
+            per_update.append([row.n_links for row in evolution.report().layers])
+        counts.append(per_update)
+    if evolution.rule is None or evolution.rule.redistribution is None:
+        assert counts[0] == counts[1]
+    assert [sum(links) for links in counts[0]] == [sum(links) for links in counts[1]]
+    assert not caplog.text
 
 
+def test_a_state_below_the_density_to_end_with_is_refused_at_the_first_step():
+    model, optimizer = problem(density=0.2)
+    evolution = sc.CHTss(model, optimizer, every=5, steps=40, density=0.1)
+    model.load_state_dict(problem(density=0.05)[0].state_dict())
+    with pytest.raises(ConfigError, match=r"Expected density at most that of the model, 0.05.* Got 0.1"):
+        train(model, optimizer, evolution, 1)
+    other, other_optimizer = problem(density=0.05)
+    state = sc.CHTss(other, other_optimizer, every=5, steps=40, density=0.05).state_dict()
+    rule = evolution.rule
+    with pytest.raises(ConfigError, match=r"Expected density at most that of the model, 0.05"):
+        evolution.load_state_dict(state)
+    assert evolution.rule is rule
+
+
+@pytest.mark.parametrize("built_first", [True, False], ids=["built-first", "loaded-first"])
 @pytest.mark.parametrize("name", METHODS)
-def test_a_resumed_run_continues_bit_by_bit(name):
+def test_a_resumed_run_continues_bit_by_bit(name, built_first):
     model, optimizer = problem()
     evolution = sc.methods.get(name, model=model, optimizer=optimizer, every=4, steps=40, seed=3)
     train(model, optimizer, evolution, 14)
@@ -84,9 +105,11 @@ def test_a_resumed_run_continues_bit_by_bit(name):
     straight = train(model, optimizer, evolution, 14, 14)
 
     other, other_optimizer = problem(seed=9)
-    resumed = sc.methods.get(name, model=other, optimizer=other_optimizer, every=4, steps=40)
+    options = {"model": other, "optimizer": other_optimizer, "every": 4, "steps": 40}
+    resumed = sc.methods.get(name, **options) if built_first else None
     other.load_state_dict(state[0])
     other_optimizer.load_state_dict(state[1])
+    resumed = resumed or sc.methods.get(name, **options)  # as in a Trainer, whose callbacks begin later
     resumed.load_state_dict(state[2])
     assert train(other, other_optimizer, resumed, 14, 14) == straight
     assert links_of(other) == links_of(model)

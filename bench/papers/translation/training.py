@@ -134,6 +134,7 @@ class _Session:
                     self.task.pairs["test"].source[:5], self.task.pairs["test"].target[:5], texts["test"], strict=False
                 )
             ],
+            "translations": texts["test"],
             "machine": machine(),
         }
 

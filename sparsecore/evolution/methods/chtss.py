@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
-from sparsecore.evolution.methods.density import falling
+from sparsecore.evolution.methods.density import Fall
 from sparsecore.evolution.methods.parts import Parts, as_schedule, evolve, preset_of
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
@@ -62,7 +62,7 @@ def CHTss(
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
     settings = preset_of(preset)
-    start = density_of(model)
+    start, fall = density_of(model), Fall(Sigmoid, density, steps and steps // 2, "density_schedule" in parts)
     rule = Rule(
         removal=Magnitude(),
         keep=Soft(),
@@ -70,8 +70,9 @@ def CHTss(
         grow=Soft(),
         zeta=as_schedule(settings.zeta if zeta is None else zeta),
         temperature=settings.ramp(steps) if steps else Constant(1.0),
-        density=falling(Sigmoid, start, density, steps and steps // 2, parts),
+        density=fall(start),
         density_start=start,
+        density_from=fall,
         prune=RelativeImportance(),
     )
     return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

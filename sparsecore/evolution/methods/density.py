@@ -3,45 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sparsecore.errors import ConfigError, check_fraction
-from sparsecore.evolution.methods.parts import Parts
 from sparsecore.schedules import Constant, Schedule
 
-__all__ = ["falling"]
+__all__ = ["Fall"]
 
 
-def falling(
-    kind: Callable[[float, float, int], Schedule], start: float, end: float, steps: int | None, parts: Parts
-) -> Schedule:
-    """Return a schedule that brings the density of a model down.
+@dataclass(frozen=True)
+class Fall:
+    """Brings the density of a model down: called with the density of its first links, returns the schedule.
 
-    Parameters
+    Attributes
     ----------
     kind : callable
         Makes a schedule of start, end and length.
-    start, end : float
-        Density of the model, and the one to end with.
+    end : float
+        Density to end with.
     steps : int, optional
         Length of the fall.
-    parts : Parts
-        What was given in place of the method's own parts; a schedule of the density among it is all that counts.
-
-    Raises
-    ------
-    ConfigError
-        If there is no length, as everything would go at once, or the density would rise.
+    replaced : bool
+        Whether another schedule of the density takes the place of this one, so that nothing here counts.
     """
-    if "density_schedule" in parts:
-        return Constant(start)
-    check_fraction("density", end, "the density to end with", open_low=True)
-    if end > 1.01 * start:
-        raise ConfigError(
-            f"Expected density at most that of the model, {start:.4g}, which it is brought down from. Got {end}."
-        )
-    if steps is None:
-        raise ConfigError(
-            "Expected the length of the training, over which the density falls. Got none. Give steps=..., or a "
-            "density_schedule."
-        )
-    return kind(start, end, max(1, steps))
+
+    kind: Callable[[float, float, int], Schedule]
+    end: float
+    steps: int | None
+    replaced: bool
+
+    def __call__(self, start: float) -> Schedule:
+        """Return the schedule that begins at density `start`.
+
+        Raises
+        ------
+        ConfigError
+            If there is no length, as everything would go at once, or the density would rise.
+        """
+        if self.replaced:
+            return Constant(start)
+        check_fraction("density", self.end, "the density to end with", open_low=True)
+        if self.end > 1.01 * start:
+            raise ConfigError(
+                f"Expected density at most that of the model, {start:.4g}, which it is brought down from. "
+                f"Got {self.end}."
+            )
+        if self.steps is None:
+            raise ConfigError(
+                "Expected the length of the training, over which the density falls. Got none. Give steps=..., or a "
+                "density_schedule."
+            )
+        return self.kind(start, self.end, max(1, self.steps))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
-from sparsecore.evolution.methods.density import falling
+from sparsecore.evolution.methods.density import Fall
 from sparsecore.evolution.methods.parts import Parts, evolve
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
@@ -58,14 +58,15 @@ def GMP(
     **parts
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
-    start = density_of(model)
+    start, fall = density_of(model), Fall(Cubic, density, steps and 3 * steps // 4, "density_schedule" in parts)
     rule = Rule(
         removal=Magnitude(),
         keep=Top(),
         predictor=Retired() if returns else None,
         grow=Top(),
-        density=falling(Cubic, start, density, steps and 3 * steps // 4, parts),
+        density=fall(start),
         density_start=start,
+        density_from=fall,
         percolate=False,
         fresh="history",
         amount=Outranked() if returns else Fraction(),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sparsecore.evolution.evolution import Evolution
-from sparsecore.evolution.methods.density import falling
+from sparsecore.evolution.methods.density import Fall
 from sparsecore.evolution.methods.parts import Parts, evolve
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
@@ -57,7 +57,7 @@ def GraNet(
     **parts
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
-    start = density_of(model)
+    start, fall = density_of(model), Fall(Cubic, density, steps and 3 * steps // 4, "density_schedule" in parts)
     if not callable(zeta):
         zeta = Cosine(zeta, 0.0, steps) if steps else Constant(zeta)
     rule = Rule(
@@ -66,8 +66,9 @@ def GraNet(
         predictor=Gradient(),
         grow=Top(),
         zeta=zeta,
-        density=falling(Cubic, start, density, steps and 3 * steps // 4, parts),
+        density=fall(start),
         density_start=start,
+        density_from=fall,
         percolate=False,
     )
     return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Unpack
 
 import torch
@@ -67,14 +68,18 @@ def MEST(
             f"Expected steps above {2 * every}, two updates, with elastic=True. Got {steps}. "
             "Give the length of the training, or leave elastic out."
         )
+    stairs = None
+    if steps is not None and fits and elastic is not False:
+        stairs = partial(Steps.em_s, steps=steps, every=every)
     rule = Rule(
         removal=Mest(),
         keep=Top(),
         predictor=Random(),
         grow=Soft(),
         zeta=as_schedule(settings.zeta if zeta is None else zeta),
-        density=Steps.em_s(density, steps, every) if steps is not None and fits and elastic is not False else None,
+        density=None if stairs is None else stairs(density),
         density_start=density,
+        density_from=stairs,
         percolate=False,
     )
     return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)
