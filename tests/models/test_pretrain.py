@@ -426,6 +426,19 @@ def test_two_processes_learn_what_one_learns_of_the_same_batches(tmp_path: Path,
     assert two["summary"]["valid_loss"] == pytest.approx(whole, rel=1e-5), "no sequence counts twice"
 
 
+@pytest.mark.slow
+def test_three_processes_that_are_resumed_end_with_the_same_bits(tmp_path: Path, texts: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    on_ranks(3, one, *options(texts, method="chtss", save_every=5), "--accumulate", "2", "--recompute")
+    shutil.copytree(one, two)
+    for lost in ("model", "checkpoints/checkpoint-9"):
+        shutil.rmtree(two / lost)
+    (two / "result.json").unlink()
+    on_ranks(3, two, "--resume")
+    assert result(two)["summary"]["measured_steps"] == 4
+    assert same_model(one, two)
+
+
 def test_a_falling_density_shows_in_the_speed_and_a_busy_moment_does_not():
     clock = StepClock(4)
     clock.steps_s, clock.updates_s = [4.0, 4.0, 90.0, 4.0, 2.0, 2.0, 2.0, 80.0], [0.1] * 8
