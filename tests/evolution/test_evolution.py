@@ -81,6 +81,15 @@ def test_links_loaded_after_the_evolution_was_built_are_its_first_ones(name, cap
     assert not caplog.text
 
 
+@pytest.mark.parametrize("wrong", ["", "9", 4.5, [9], -1, True], ids=repr)
+@pytest.mark.parametrize("option", ["every", "steps"])
+@pytest.mark.parametrize("name", METHODS)
+def test_steps_of_any_other_kind_are_refused_by_every_method(name, option, wrong):
+    model, optimizer = problem()
+    with pytest.raises(ConfigError, match="Got"):
+        sc.methods.get(name, model=model, optimizer=optimizer, **{"every": 3, "steps": 9, option: wrong})
+
+
 def test_a_state_below_the_density_to_end_with_is_refused_at_the_first_step():
     model, optimizer = problem(density=0.2)
     evolution = sc.CHTss(model, optimizer, every=5, steps=40, density=0.1)

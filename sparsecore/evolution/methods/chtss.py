@@ -62,7 +62,7 @@ def CHTss(
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
     settings = preset_of(preset)
-    start, fall = density_of(model), Fall(Sigmoid, density, steps and steps // 2, "density_schedule" in parts)
+    start, fall = density_of(model), Fall(Sigmoid, density, steps, 0.5, "density_schedule" in parts)
     rule = Rule(
         removal=Magnitude(),
         keep=Soft(),

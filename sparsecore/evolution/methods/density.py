@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sparsecore.errors import ConfigError, check_fraction
+from sparsecore.errors import ConfigError, check_count, check_fraction
 from sparsecore.schedules import Constant, Schedule
 
 __all__ = ["Fall"]
@@ -22,7 +22,9 @@ class Fall:
     end : float
         Density to end with.
     steps : int, optional
-        Length of the fall.
+        Length of the training.
+    share : float
+        Share of the training after which `end` is reached.
     replaced : bool
         Whether another schedule of the density takes the place of this one, so that nothing here counts.
     """
@@ -30,6 +32,7 @@ class Fall:
     kind: Callable[[float, float, int], Schedule]
     end: float
     steps: int | None
+    share: float
     replaced: bool
 
     def __call__(self, start: float) -> Schedule:
@@ -53,4 +56,5 @@ class Fall:
                 "Expected the length of the training, over which the density falls. Got none. Give steps=..., or a "
                 "density_schedule."
             )
-        return self.kind(start, self.end, max(1, self.steps))
+        steps = check_count("steps", self.steps, "the number of training steps", low=1)
+        return self.kind(start, self.end, max(1, int(self.share * steps)))

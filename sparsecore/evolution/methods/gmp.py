@@ -58,7 +58,7 @@ def GMP(
     **parts
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
-    start, fall = density_of(model), Fall(Cubic, density, steps and 3 * steps // 4, "density_schedule" in parts)
+    start, fall = density_of(model), Fall(Cubic, density, steps, 0.75, "density_schedule" in parts)
     rule = Rule(
         removal=Magnitude(),
         keep=Top(),

@@ -57,7 +57,7 @@ def GraNet(
     **parts
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
-    start, fall = density_of(model), Fall(Cubic, density, steps and 3 * steps // 4, "density_schedule" in parts)
+    start, fall = density_of(model), Fall(Cubic, density, steps, 0.75, "density_schedule" in parts)
     if not callable(zeta):
         zeta = Cosine(zeta, 0.0, steps) if steps else Constant(zeta)
     rule = Rule(

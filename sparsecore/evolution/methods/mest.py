@@ -8,7 +8,7 @@ from typing import Unpack
 import torch
 from torch import nn
 
-from sparsecore.errors import ConfigError
+from sparsecore.errors import ConfigError, check_count
 from sparsecore.evolution.evolution import Evolution
 from sparsecore.evolution.methods.parts import Parts, as_schedule, evolve, preset_of
 from sparsecore.evolution.methods.registry import methods
@@ -62,7 +62,9 @@ def MEST(
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
     settings = preset_of(preset)
-    density, fits = density_of(model), steps is not None and steps > 2 * every
+    check_count("every", every, "the number of steps between updates", low=1)
+    fits = steps is not None and check_count("steps", steps, "the number of training steps", low=1) > 2 * every
+    density = density_of(model)
     if elastic and not fits:
         raise ConfigError(
             f"Expected steps above {2 * every}, two updates, with elastic=True. Got {steps}. "
