@@ -109,12 +109,13 @@ class Evolution:
             raise ConfigError("Expected a model with SparseLinear layers. Got none. Build one or call sparsify(model).")
         require_optimizer(optimizer, rule)
         require_values(sparse_layers(model), optimizer)
-        if rule is not None:
-            rule.require_ranges(self.every, self.steps)
         percolates = rule is not None and rule.percolate
         circuits = found_circuits(model, warn=percolates) if chains is None else stated_circuits(model, chains)
         self._chains = [[LayerState(names[id(layer)], layer) for layer in circuit.layers] for circuit in circuits]
         self._circuits = circuits
+        if rule is not None:
+            self.rule = rule = self._from_first_links(rule, [state.n_start for state in self._states])
+            rule.require_ranges(self.every, self.steps)
         self._step, self._updates, self._last_update_s = 0, 0, 0.0
         self._memory = rule.amount.start if rule is not None else 0.0
         self._planner: Planner | None = None
@@ -173,10 +174,12 @@ class Evolution:
 
     def _begin(self) -> None:
         """Take the links as they are at the first step: those of a model's state loaded since are its first ones."""
-        for state in self._states:
-            state.n_start = state.layer.topology.n_links
+        n_start = [topology.n_links for topology in self.topologies]
+        rule = self.rule and self._from_first_links(self.rule, n_start)
+        for state, n_links in zip(self._states, n_start, strict=True):
+            state.n_start = n_links
+        self.rule = rule
         if self.rule is not None:
-            self.rule = self._from_first_links(self.rule, [state.n_start for state in self._states])
             shared = self._planner is not None
             foretell(self.rule, self.topologies, every=self.every, steps=self.steps, shared=shared)
 

@@ -53,6 +53,12 @@ class LayerState:
             self.keep(own)
         return own
 
+    def _kept(self) -> torch.Tensor | None:
+        """Return what a checkpoint holds of a companion's numbers: nothing, (0,), where they belong to other links."""
+        if self.own is None:
+            return None
+        return self.own.new_empty(0) if self.current is None else self.current.clone()
+
     @property
     def is_fixed(self) -> bool:
         """Whether the links stay as they are: after an early stop, or while the values are not trained."""
@@ -96,7 +102,7 @@ class LayerState:
             "history_ids": torch.from_numpy(self.history.ids.copy()),
             "history_values": torch.from_numpy(self.history.values.copy()),
             "link_steps": self.link_steps,
-            "own": None if self.own is None else self.own.clone() if self.current is not None else self.own[:0],
+            "own": self._kept(),
             "heard": self.recorder.state(),
         }
 

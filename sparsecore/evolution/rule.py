@@ -54,7 +54,7 @@ class Rule:
         Density of the whole model that `density` starts from. A layer that starts with another one follows in
         proportion; when missing, every layer has the density itself.
     density_from : callable, optional
-        Returns `density` for another `density_start`; see `starting_at`.
+        Returns `density`, given the density of the first links; an `Evolution` asks it when it knows them.
     prune : Removal, optional
         Importance used when the density falls; `removal` when missing.
     percolate : bool
@@ -198,9 +198,6 @@ class Rule:
     def starting_at(self, start: float) -> Rule:
         """Return the rule for a model whose first links have density `start`.
 
-        A rule is made for the links that a model has by then; those that it starts with may be others, as its state
-        may be loaded after that, or hold links that have evolved already.
-
         Raises
         ------
         ConfigError
@@ -209,11 +206,11 @@ class Rule:
         Examples
         --------
         >>> from sparsecore.schedules import Cubic
-        >>> rule = Rule(density=Cubic(0.5, 0.1, 100), density_start=0.5, density_from=lambda x: Cubic(x, 0.1, 100))
+        >>> rule = Rule(density_from=lambda start: Cubic(start, 0.1, steps=100))
         >>> rule.starting_at(0.3).density(0)
         0.3
         """
-        if self.density_start is None or self.density_from is None:
+        if self.density_from is None:
             return self
         return replace(self, density=self.density_from(start), density_start=start)
 

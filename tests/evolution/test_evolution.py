@@ -90,6 +90,16 @@ def test_steps_of_any_other_kind_are_refused_by_every_method(name, option, wrong
         sc.methods.get(name, model=model, optimizer=optimizer, **{"every": 3, "steps": 9, option: wrong})
 
 
+def test_a_schedule_of_ones_own_stays_and_says_that_the_model_has_moved(caplog):
+    model, optimizer = problem()
+    own = sc.Rule(density=Linear(0.1, 0.05, 20), density_start=0.1)
+    evolution = sc.Evolution(model, optimizer, own, every=5, steps=40)
+    model.load_state_dict(problem(density=0.2)[0].state_dict())
+    train(model, optimizer, evolution, 25)
+    assert "was built on density 0.1" in caplog.text
+    assert evolution.report().density == pytest.approx(0.1, rel=0.02), "in proportion: twice what the schedule says"
+
+
 def test_a_state_below_the_density_to_end_with_is_refused_at_the_first_step():
     model, optimizer = problem(density=0.2)
     evolution = sc.CHTss(model, optimizer, every=5, steps=40, density=0.1)

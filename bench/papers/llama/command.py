@@ -86,10 +86,8 @@ def _result(cell: LlamaCell, folder: Path, data_dir: Path, stop: Callable[[], bo
         raise SparseCoreError(f"Expected the run in {folder} to end. Got exit status {process.exitcode}; see above.")
     found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     parts = {name: found[name] for name in ("summary", "vocabulary", "valid", "train")}
-    where = machine() | {
-        "torch_threads": cell.threads,
-        "kernel_threads": cell.threads,
-    }  # of the run, not of this process
+    # Threads are those of the run, which had a process of its own.
+    where = machine() | {"torch_threads": cell.threads, "kernel_threads": cell.threads}
     return {"setting": cell.setting, "label": cell.row.label, "threads": cell.threads, **parts, "machine": where}
 
 

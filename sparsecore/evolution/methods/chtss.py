@@ -12,7 +12,6 @@ from sparsecore.evolution.methods.density import Fall
 from sparsecore.evolution.methods.parts import Parts, as_schedule, evolve, preset_of
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
-from sparsecore.nn import density_of
 from sparsecore.predictors import CH2L3n
 from sparsecore.removal import Magnitude, RelativeImportance
 from sparsecore.schedules import Constant, Schedule, Sigmoid
@@ -62,7 +61,6 @@ def CHTss(
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
     settings = preset_of(preset)
-    start, fall = density_of(model), Fall(Sigmoid, density, steps, 0.5, "density_schedule" in parts)
     rule = Rule(
         removal=Magnitude(),
         keep=Soft(),
@@ -70,9 +68,7 @@ def CHTss(
         grow=Soft(),
         zeta=as_schedule(settings.zeta if zeta is None else zeta),
         temperature=settings.ramp(steps) if steps else Constant(1.0),
-        density=fall(start),
-        density_start=start,
-        density_from=fall,
+        density_from=Fall(Sigmoid, density, steps, 0.5),
         prune=RelativeImportance(),
     )
     return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

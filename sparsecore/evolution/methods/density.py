@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparsecore.errors import ConfigError, check_count, check_fraction
-from sparsecore.schedules import Constant, Schedule
+from sparsecore.schedules import Schedule
 
 __all__ = ["Fall"]
 
@@ -25,15 +25,12 @@ class Fall:
         Length of the training.
     share : float
         Share of the training after which `end` is reached.
-    replaced : bool
-        Whether another schedule of the density takes the place of this one, so that nothing here counts.
     """
 
     kind: Callable[[float, float, int], Schedule]
     end: float
     steps: int | None
     share: float
-    replaced: bool
 
     def __call__(self, start: float) -> Schedule:
         """Return the schedule that begins at density `start`.
@@ -43,8 +40,6 @@ class Fall:
         ConfigError
             If there is no length, as everything would go at once, or the density would rise.
         """
-        if self.replaced:
-            return Constant(start)
         check_fraction("density", self.end, "the density to end with", open_low=True)
         if self.end > 1.01 * start:
             raise ConfigError(

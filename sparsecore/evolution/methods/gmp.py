@@ -12,7 +12,6 @@ from sparsecore.evolution.methods.density import Fall
 from sparsecore.evolution.methods.parts import Parts, evolve
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
-from sparsecore.nn import density_of
 from sparsecore.predictors import Retired
 from sparsecore.removal import Fraction, Magnitude, Outranked
 from sparsecore.schedules import Cubic
@@ -58,15 +57,12 @@ def GMP(
     **parts
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
-    start, fall = density_of(model), Fall(Cubic, density, steps, 0.75, "density_schedule" in parts)
     rule = Rule(
         removal=Magnitude(),
         keep=Top(),
         predictor=Retired() if returns else None,
         grow=Top(),
-        density=fall(start),
-        density_start=start,
-        density_from=fall,
+        density_from=Fall(Cubic, density, steps, 0.75),
         percolate=False,
         fresh="history",
         amount=Outranked() if returns else Fraction(),

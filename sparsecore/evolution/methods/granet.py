@@ -12,7 +12,6 @@ from sparsecore.evolution.methods.density import Fall
 from sparsecore.evolution.methods.parts import Parts, evolve
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
-from sparsecore.nn import density_of
 from sparsecore.predictors import Gradient
 from sparsecore.removal import Magnitude
 from sparsecore.schedules import Constant, Cosine, Cubic, Schedule
@@ -57,7 +56,6 @@ def GraNet(
     **parts
         Parts of `Rule` in place of this method's own, see `Parts`.
     """
-    start, fall = density_of(model), Fall(Cubic, density, steps, 0.75, "density_schedule" in parts)
     if not callable(zeta):
         zeta = Cosine(zeta, 0.0, steps) if steps else Constant(zeta)
     rule = Rule(
@@ -66,9 +64,7 @@ def GraNet(
         predictor=Gradient(),
         grow=Top(),
         zeta=zeta,
-        density=fall(start),
-        density_start=start,
-        density_from=fall,
+        density_from=Fall(Cubic, density, steps, 0.75),
         percolate=False,
     )
     return evolve(model, optimizer, rule, parts, every=every, steps=steps, seed=seed)

@@ -13,7 +13,6 @@ from sparsecore.evolution.evolution import Evolution
 from sparsecore.evolution.methods.parts import Parts, as_schedule, evolve, preset_of
 from sparsecore.evolution.methods.registry import methods
 from sparsecore.evolution.rule import Rule
-from sparsecore.nn import density_of
 from sparsecore.predictors import Random
 from sparsecore.removal import Mest
 from sparsecore.schedules import Schedule, Steps
@@ -64,7 +63,6 @@ def MEST(
     settings = preset_of(preset)
     check_count("every", every, "the number of steps between updates", low=1)
     fits = steps is not None and check_count("steps", steps, "the number of training steps", low=1) > 2 * every
-    density = density_of(model)
     if elastic and not fits:
         raise ConfigError(
             f"Expected steps above {2 * every}, two updates, with elastic=True. Got {steps}. "
@@ -79,8 +77,6 @@ def MEST(
         predictor=Random(),
         grow=Soft(),
         zeta=as_schedule(settings.zeta if zeta is None else zeta),
-        density=None if stairs is None else stairs(density),
-        density_start=density,
         density_from=stairs,
         percolate=False,
     )

@@ -125,7 +125,7 @@ def evolve(
         if isinstance(chosen.get(name), str):
             chosen[name] = registry.build(chosen[name])
     if "density_schedule" in chosen:
-        chosen |= {"density": chosen.pop("density_schedule"), "density_start": None, "density_from": None}
+        chosen |= {"density": chosen.pop("density_schedule"), "density_from": None}
         chosen.setdefault("early_stop", None if chosen["density"] is not None else rule.early_stop)
     if chosen.get("temperature") is not None:
         chosen["temperature"] = as_schedule(chosen["temperature"])
