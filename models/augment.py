@@ -7,11 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparsecore._typing import FloatArray, UInt64Array
-from sparsecore.errors import ShapeError
+from sparsecore.errors import ConfigError, ShapeError, check_count
+from sparsecore.registry import Registry
 
-__all__ = ["CropFlip"]
+__all__ = ["CropFlip", "registry"]
+
+registry: Registry[CropFlip] = Registry("change of images")
 
 
+@registry.register("crop_flip", paper="Krizhevsky et al. 2012", equation="x[c, i + u, ±(j + v)]")
 @dataclass(frozen=True)
 class CropFlip:
     """Moves an image by up to `padding` pixels in both directions, black coming in, and mirrors every second one.
@@ -23,7 +27,14 @@ class CropFlip:
     black : tuple of float
         A black pixel after normalisation, one number per channel.
     padding : int
-        Most pixels by which an image moves.
+        Most pixels by which an image moves; 0: none.
+    mirror : bool
+        Whether every second image, drawn at random, is mirrored left to right.
+
+    Raises
+    ------
+    ConfigError
+        If padding is not a count or mirror not a truth value.
 
     Notes
     -----
@@ -40,6 +51,13 @@ class CropFlip:
     shape: tuple[int, int, int]
     black: tuple[float, ...]
     padding: int = 4
+    mirror: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the options that are given by name."""
+        check_count("padding", self.padding, "the most pixels by which an image moves", low=0)
+        if not isinstance(self.mirror, bool):
+            raise ConfigError(f"Expected mirror as True or False. Got {self.mirror!r}.")
 
     def __call__(self, x: FloatArray, words: UInt64Array) -> FloatArray:
         """Return changed copies of images.
@@ -66,6 +84,7 @@ class CropFlip:
         windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (2, 3))
         low, high = words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)
         changed = windows[np.arange(n), :, low % steps, (high >> np.uint64(1)) % steps]
-        mirrored = (high & np.uint64(1)) == 1
-        changed[mirrored] = changed[mirrored, :, :, ::-1]
+        if self.mirror:
+            mirrored = (high & np.uint64(1)) == 1
+            changed[mirrored] = changed[mirrored, :, :, ::-1]
         return changed.reshape(n, -1)

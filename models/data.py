@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecore._typing import FloatArray, Int64Array
-from sparsecore.errors import DataError, UnknownNameError, check_count
+from sparsecore.errors import ConfigError, DataError, UnknownNameError, check_count
+from sparsecore.models import augment as augmentations
 from sparsecore.models.augment import CropFlip
 
 __all__ = ["ImageData", "hold_out", "load", "names", "read_idx"]
@@ -68,6 +69,33 @@ class ImageData:
     def n_features(self) -> int:
         """Numbers per image."""
         return int(self.train_x.shape[1])
+
+    def augmentation(self, choice: str) -> CropFlip | None:
+        """Return how training images are changed at random.
+
+        Parameters
+        ----------
+        choice : str
+            ``"auto"``: as in published experiments; ``"none"``: not at all; else a registered change with its options,
+            e.g. ``"crop_flip:padding=1,mirror=False"``.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such change.
+        ConfigError
+            If it has no such option, or the images are not square.
+        """
+        if choice in ("auto", "none"):
+            return self.augment if choice == "auto" else None
+        channels = len(self.mean)
+        side = math.isqrt(self.n_features // channels)
+        if channels * side**2 != self.n_features:
+            raise ConfigError(
+                f"Expected square images to change by {choice!r}. Got {self.n_features} numbers in {channels} "
+                "channels. Train on them unchanged ('none')."
+            )
+        return augmentations.registry.build(choice, shape=(channels, side, side), black=_black(self.mean, self.std))
 
 
 @dataclass(frozen=True)
@@ -304,11 +332,13 @@ def _assemble(
     low = min(int(labels.min()) for _, labels in arrays.values())  # EMNIST letters count from 1
     high = max(int(labels.max()) for _, labels in arrays.values())
     train, test = ((_normalise(arrays[part][0], mean, std), arrays[part][1] - low) for part in ("train", "test"))
-    augment = None
-    if name == "cifar10":
-        black = tuple(-middle / width for middle, width in zip(mean, std, strict=True))
-        augment = CropFlip((3, 32, 32), black)
-    return ImageData(name, *train, *test, n_classes=high - low + 1, mean=mean, std=std, augment=augment)
+    published = CropFlip((3, 32, 32), _black(mean, std)) if name == "cifar10" else None
+    return ImageData(name, *train, *test, n_classes=high - low + 1, mean=mean, std=std, augment=published)
+
+
+def _black(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[float, ...]:
+    """Return a black pixel after normalisation."""
+    return tuple(-middle / width for middle, width in zip(mean, std, strict=True))
 
 
 def _normalise(pixels: UInt8Array, mean: tuple[float, ...], std: tuple[float, ...]) -> FloatArray:

@@ -24,6 +24,7 @@ from sparsecore.errors import (
 from sparsecore.evolution import Evolution, Rule, methods, redistribution
 from sparsecore.evolution.methods.parts import preset_of
 from sparsecore.io import RunFolder
+from sparsecore.models import augment as augmentations
 from sparsecore.models import data as image_data
 from sparsecore.models.first_links import AUTO, FirstLinks
 from sparsecore.models.options import DENSE, accepted, check_density_falls
@@ -84,7 +85,7 @@ class ImageRun:
         have `density_start`.
     augment : str
         ``"auto"``: training images are changed at random where published experiments do so (CIFAR-10: shifted by up to
-        4 pixels and mirrored); ``"none"``: never.
+        4 pixels and mirrored); ``"none"``: never; ``"crop_flip:padding=1,mirror=False"``: as said, see `CropFlip`.
     holdout : int
         Training samples kept apart to choose an epoch by.
     threads : int, optional
@@ -138,9 +139,11 @@ class ImageRun:
         known = {"method": (*methods.names(), DENSE), "data set": image_data.names()}
         known["generator"] = (AUTO, *generators.names())
         known["zeta schedule"] = ("constant", "cosine")
-        known["augmentation"] = ("auto", "none")
+        known["change of images"] = ("auto", "none", *augmentations.registry.names())
+        change = self.augment.partition(":")[0]
         chosen = {"method": self.method_name, "data set": self.data, "generator": self.topology.partition(":")[0]}
-        chosen |= {"zeta schedule": self.zeta_schedule, "augmentation": self.augment}
+        chosen["change of images"] = change if change in augmentations.registry else self.augment
+        chosen["zeta schedule"] = self.zeta_schedule
         for kind, name in chosen.items():
             if name not in known[kind]:
                 raise UnknownNameError(kind, name, known[kind])
@@ -150,6 +153,8 @@ class ImageRun:
             on_one_layer(self.method, 0.5, every=1, steps=3, **options)
         if self.topology != AUTO:
             generators.registry.build(self.topology, **self.topology_options)
+        if change in augmentations.registry:
+            augmentations.registry.build(self.augment, shape=(1, 1, 1), black=(0.0,))
         self._check_best()
         self.settings()
 

@@ -103,7 +103,7 @@ def build(config: ImageRun, data: ImageData) -> Trainer:
     every, steps = config.length(len(data.train_y))
     evolution = None if dense else _evolution(config, model, optimizer, every, steps)
     lr = Linear(config.lr, config.lr_end, steps)
-    augment = None if config.augment == "none" else data.augment
+    augment = data.augmentation(config.augment)
     return Trainer(model, optimizer, data, config.settings(), lr=lr, evolution=evolution, augment=augment)
 
 

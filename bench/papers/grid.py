@@ -29,6 +29,7 @@ def _tried(row: Variant, name: str, label: str, **changes: Any) -> Variant:
 
 _FC = Variant("dense", "FC (dense)", {"method": DENSE}, heavy=True)
 _RI: dict[str, Any] = {"removal": "relative_importance"}
+_MOVED = "crop_flip:padding=1"
 _RI_EPSILON: dict[str, Any] = {"removal": "relative_importance:epsilon=1e-5"}
 BASE = _variant("chts_n", "CHTs, CH2-L3n", "chts", predictor="ch2_l3n")
 _CHTS_N_RI = _variant("chts_n_ri", "CHTs, CH2-L3n, RI-soft", "chts", predictor="ch2_l3n", **_RI)
@@ -283,6 +284,21 @@ SEARCHES = (
         _other(
             "ri_epsilon_from_0.1", "CHTss from 10% of the links, ε of the published code", method="chtss",
             density_start=0.1, **_RI_EPSILON,
+        ),
+        _other("ri_decay_0.001", "weight decay 1e-3", weight_decay=1e-3, **_RI),
+        _other("ri_decay_0.002", "weight decay 2e-3", weight_decay=2e-3, **_RI),
+        _other("ri_mirror", "images mirrored", augment="crop_flip:padding=0", **_RI),
+        _other("ri_move_1", "images moved by up to a pixel", augment="crop_flip:padding=1,mirror=False", **_RI),
+        _other("ri_move_1_mirror", "images moved by up to a pixel and mirrored", augment=_MOVED, **_RI),
+        _other("ri_move_2_mirror", "images moved by up to 2 pixels and mirrored", augment="crop_flip:padding=2", **_RI),
+        _other("wm_move_1_mirror", "WM-soft, images moved by up to a pixel and mirrored", augment=_MOVED),
+        *(
+            _other(
+                f"ri_move_1_mirror_from_{start:g}",
+                f"CHTss from {100 * start:g}% of the links, images moved by up to a pixel and mirrored",
+                method="chtss", density_start=start, augment=_MOVED, **_RI,
+            )
+            for start in (0.1, 0.05)
         ),
     ),
 )  # fmt: skip

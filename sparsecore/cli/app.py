@@ -115,7 +115,8 @@ def train(
     ] = None,
     zeta_schedule: Annotated[str, typer.Option(help="constant, or cosine: from zeta to 0 over the run.")] = "constant",
     augment: Annotated[
-        str, typer.Option(help="auto: change training images as published (CIFAR-10), or none.")
+        str,
+        typer.Option(help="auto: change training images as published (CIFAR-10); none; or crop_flip:padding=1."),
     ] = "auto",
     every: Annotated[int | None, typer.Option(help="Steps between updates; one epoch when missing.")] = None,
     removal_rule: Annotated[
