@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sparsecore.bench.papers.results import Results
@@ -16,9 +16,6 @@ __all__ = ["Cell", "Protocol", "Variant", "configure", "equal_width"]
 
 #: Hidden sizes: those of the papers; a dense network with as many weights; a dense one of the shape left after CHTs.
 Shape = Literal["papers", "weights", "core"]
-
-#: The variant whose active neurons the shape ``"core"`` copies.
-CORE_OF = "chts_n"
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,8 @@ class Variant:
         Fields of `ImageRun` that differ from the papers' settings.
     shape : str
         See `Shape`.
+    core_of : Variant, optional
+        Whose active neurons the shape ``"core"`` copies.
     every_epochs : float
         Epochs between updates.
     heavy : bool
@@ -45,6 +44,7 @@ class Variant:
     label: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     shape: Shape = "papers"
+    core_of: Variant | None = None
     every_epochs: float = 1.0
     heavy: bool = False
     tried_for: str | None = None
@@ -117,9 +117,10 @@ class Cell:
         return f"{self.data}-{self.variant.name}{links}-s{self.seed}{'-held' if self.held else ''}"
 
     @property
-    def core_key(self) -> str | None:
-        """Key of the run whose active neurons decide the shape of this one, if there is such a run."""
-        return f"{self.data}-{CORE_OF}-{100 * self.density:g}pc-s{self.seed}" if self.variant.shape == "core" else None
+    def core(self) -> Cell | None:
+        """The run whose active neurons decide the shape of this one, if there is such a run."""
+        of = self.variant.core_of
+        return None if of is None else replace(self, variant=of, held=False)
 
     def setting(self, protocol: Protocol) -> dict[str, Any]:
         """Return everything declared about the run as plain values: a result of another setting is out of date."""
@@ -144,9 +145,9 @@ class Cell:
         found = results.read(self.key)
         return found is not None and found["setting"] == self.setting(protocol)
 
-    def is_ready(self, results: Results) -> bool:
-        """Tell whether the result that it is built on is there."""
-        return self.core_key is None or results.read(self.core_key) is not None
+    def is_ready(self, results: Results, protocol: Protocol) -> bool:
+        """Tell whether the result that it is built on is there, and of the setting that is declared."""
+        return self.core is None or self.core.is_done(results, protocol)
 
 
 def configure(cell: Cell, protocol: Protocol, data: ImageData, results: Results) -> ImageRun:
@@ -165,7 +166,7 @@ def configure(cell: Cell, protocol: Protocol, data: ImageData, results: Results)
         epochs=protocol.epochs,
         batch_size=protocol.batch_size,
         seed=cell.seed,
-        hidden=_hidden(cell, protocol.widths[cell.data], data, results),
+        hidden=_hidden(cell, protocol, data, results),
         every=max(1, round(cell.variant.every_epochs * steps_per_epoch)) if updates else None,
         holdout=protocol.n_held if cell.held else 0,
         threads=protocol.threads,
@@ -186,12 +187,13 @@ def equal_width(n_features: int, width: int, n_classes: int, density: float) -> 
     return max(1, round((math.sqrt(per_unit**2 + 8 * wanted) - per_unit) / 4))
 
 
-def _hidden(cell: Cell, width: int, data: ImageData, results: Results) -> tuple[int, ...]:
+def _hidden(cell: Cell, protocol: Protocol, data: ImageData, results: Results) -> tuple[int, ...]:
+    width = protocol.widths[cell.data]
     if cell.variant.shape == "weights":
         return (equal_width(data.n_features, width, data.n_classes, cell.density),) * 3
-    if cell.core_key is None:
+    if cell.core is None:
         return (width,) * 3
-    core = results.read(cell.core_key)
-    if core is None:
-        raise ConfigError(f"Expected a result of {cell.core_key}, whose shape {cell.key} copies. Got none.")
-    return tuple(max(1, entry["active"]) for entry in core["neurons"][1:])
+    found = results.read(cell.core.key) if cell.is_ready(results, protocol) else None
+    if found is None:
+        raise ConfigError(f"Expected a result of {cell.core.key}, whose shape {cell.key} copies. Got none.")
+    return tuple(max(1, entry["active"]) for entry in found["neurons"][1:])

@@ -42,7 +42,7 @@ _CHT = _variant("cht", "CHT", "cht")
 _CHTS_P = _variant("chts_p", "CHTs, CH3-L3p", "chts", predictor="ch3_l3p")
 _MEST = _variant("mest", "MEST (EM&S)", "mest")
 _WEIGHTS = Variant("dense_weights", "dense, as many weights", {"method": DENSE}, shape="weights")
-_CORE = Variant("dense_core", "dense, shape left by CHTs", {"method": DENSE}, shape="core")
+_CORE = Variant("dense_core", "dense, shape left by CHTs", {"method": DENSE}, shape="core", core_of=BASE)
 _UNCHANGED = (
     _variant("chts_n_unchanged", "CHTs, CH2-L3n, images unchanged", "chts", predictor="ch2_l3n", augment="none"),
     _variant("set_unchanged", "SET, images unchanged", "set", augment="none"),

@@ -85,7 +85,7 @@ def _take(waiting: list[Cell], protocol: Protocol, results: Results) -> Cell | N
     for cell in list(waiting):
         if cell.is_done(results, protocol):
             waiting.remove(cell)
-        elif cell.is_ready(results):
+        elif cell.is_ready(results, protocol):
             waiting.remove(cell)
             return cell
     return None
@@ -113,7 +113,7 @@ def work(job: Job, *, stop: Callable[[], bool], load: Load | None = None) -> int
         for cell in job.cells:
             if stop():
                 break
-            if cell.key in failed or cell.is_done(results, job.protocol) or not cell.is_ready(results):
+            if cell.key in failed or cell.is_done(results, job.protocol) or not cell.is_ready(results, job.protocol):
                 continue
             with claim(job.scratch / f"{cell.key}.lock") as mine:
                 if mine and not cell.is_done(results, job.protocol):

@@ -25,7 +25,7 @@ from sparsecore.bench.papers.process import Stop
 from sparsecore.bench.papers.results import Results
 from sparsecore.bench.papers.runtime import DENSE, measure
 from sparsecore.bench.papers.training import tiles_of, unpack_tiles
-from sparsecore.errors import DataError
+from sparsecore.errors import ConfigError, DataError
 from sparsecore.generators import ER
 from sparsecore.models.data import ImageData
 
@@ -216,6 +216,19 @@ def test_every_declared_cell_builds_a_run_and_has_a_name_of_its_own(tmp_path: Pa
             config = configure(cell, protocol, noise(), results)
             assert (config.batch_size, config.lr, config.lr_end, config.momentum) == (32, 0.025, 2.5e-4, 0.9)
             assert json.loads(json.dumps(cell.setting(protocol))) == cell.setting(protocol)
+
+
+def test_a_shape_is_copied_from_a_run_of_the_declared_setting_alone(tmp_path: Path) -> None:
+    results, protocol = Results(tmp_path), Protocol()
+    cell = Cell("mnist", CORE, 0.01, seed=1, held=True)
+    assert cell.core is not None and cell.core.key == "mnist-chts_n-1pc-s1"
+    assert not cell.is_ready(results, protocol)
+    write_fixture(tmp_path, cell.core, 0.9)
+    assert cell.is_ready(results, protocol)
+    other = dataclasses.replace(protocol, epochs=7)
+    assert not cell.is_ready(results, other)
+    with pytest.raises(ConfigError, match="Expected a result of mnist-chts_n-1pc-s1"):
+        configure(cell, other, noise(), results)
 
 
 def test_one_seed_of_every_cell_of_fixed_density_comes_first_and_dense_ones_late() -> None:
