@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sparsecore.bench.papers.cells import Cell, Protocol, Variant
@@ -271,6 +272,24 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
     return Ablation("Setting", title, (*candidates, *more), data, base)
 
 
+def _moved_by_magnitude() -> Iterator[Variant]:
+    """Yield settings with changed images under which magnitudes decide what is removed, as in CHTs on other data."""
+    other = partial(_other, augment=_MOVED)
+    label = "WM-soft, images moved by up to a pixel and mirrored"
+    yield other("wm_move_1_mirror", label)
+    yield other("wm_move_1_mirror_decay_0.0002", f"{label}, weight decay 2e-4", weight_decay=2e-4)
+    yield other("wm_move_1_mirror_t_9", f"{label}, T 1 to 9", rule=_linear(1.0, 9.0))
+    yield other(
+        "wm_move_1_mirror_from_0.1_t_9", f"{label}, CHTss from 10% of the links, T 1 to 9", method="chtss",
+        density_start=0.1, rule=_linear(1.0, 9.0),
+    )  # fmt: skip
+    yield other(
+        "wm_move_1_mirror_from_0.1_t_9_decay_0.0002",
+        f"{label}, CHTss from 10% of the links, T 1 to 9, weight decay 2e-4", method="chtss", density_start=0.1,
+        rule=_linear(1.0, 9.0), weight_decay=2e-4,
+    )  # fmt: skip
+
+
 #: What might do better than the printed settings, compared on held-out samples alone.
 SEARCHES = (
     _search(
@@ -291,7 +310,6 @@ SEARCHES = (
         _other("ri_move_1", "images moved by up to a pixel", augment="crop_flip:padding=1,mirror=False", **_RI),
         _other("ri_move_1_mirror", "images moved by up to a pixel and mirrored", augment=_MOVED, **_RI),
         _other("ri_move_2_mirror", "images moved by up to 2 pixels and mirrored", augment="crop_flip:padding=2", **_RI),
-        _other("wm_move_1_mirror", "WM-soft, images moved by up to a pixel and mirrored", augment=_MOVED),
         *(
             _other(
                 f"ri_move_1_mirror_from_{start:g}",
@@ -300,6 +318,11 @@ SEARCHES = (
             )
             for start in (0.1, 0.05)
         ),
+        _other(
+            "ri_move_1_mirror_decay_0.0002", "images moved by up to a pixel and mirrored, weight decay 2e-4",
+            augment=_MOVED, weight_decay=2e-4, **_RI,
+        ),
+        *_moved_by_magnitude(),
     ),
 )  # fmt: skip
 
