@@ -54,6 +54,11 @@ class Variant:
         """Whether no layer is sparse."""
         return self.changes.get("method") == DENSE
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it is the dense network of the papers, which has no density."""
+        return self.is_dense and self.shape == "papers"
+
 
 @dataclass(frozen=True)
 class Protocol:

@@ -53,7 +53,7 @@ class Runs:
 
     def of(self, data: str, variant: Variant, density: float, *, held: bool = False) -> list[dict[str, Any]]:
         """Return the results of all seeds that have been run."""
-        links = 1.0 if variant.name == "dense" else density
+        links = 1.0 if variant.is_full else density
         cells = [Cell(data, variant, links, seed, held) for seed in _SEEDS]
         found = [self.results.read(cell.key) for cell in cells if cell.is_done(self.results, self.protocol)]
         return [result for result in found if result is not None]

@@ -40,8 +40,9 @@ python -m sparsecore.bench.papers page                        # this page
 - Networks 784-1568-1568-1568-10 (CIFAR-10: 3072-3072-3072-3072-10), hidden layers sparse, head dense. Batch 32, 100
   epochs, learning rate 0.025 to 2.5e-4 linear, momentum 0.9, weight decay 5e-4, ζ 0.3 (RigL and GraNet: falling by
   cosine), one update per epoch but the last. Training images of CIFAR-10 are shifted by up to 4 pixels and mirrored at
-  random, as in the published code for this data set; rows without say so. First links: CSTI for CHT, CHTs and CHTss,
-  uniform for the others; values SWI for all (the published recipe of SET: Kaiming). CHTs removes softly by weight
+  random, as in the published code for this data set; rows without say so. Rows of Fashion-MNIST with moved images
+  shift by up to 1 pixel and mirror. First links: CSTI for CHT, CHTs and CHTss, uniform for the others; values SWI for
+  all (the published recipe of SET: Kaiming). CHTs removes softly by weight
   magnitude, T from 1 to 3 (rows with RI-soft: by relative importance). GMP, GraNet and CHTss start at 50% of the
   links; MEST holds 5 points more than the table says for 60% of the run, and 2.5 more until its last update (EM&S).
   Mean links: links over possible ones, on average over the training. Runs take one thread unless asked otherwise
