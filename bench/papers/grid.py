@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sparsecore.bench.papers.cells import Cell, Protocol, Shape, Variant
@@ -298,7 +297,10 @@ def _search(data: str, base: Variant, title: str, prefix: str, common: Mapping[s
 
 def _by_magnitude() -> Iterator[Variant]:
     """Yield settings under which magnitudes decide what is removed, as on other data; nearly all change images."""
-    other = partial(_other, **_MOVED)
+
+    def other(name: str, label: str, **changes: Any) -> Variant:
+        return _other(name, label, **_MOVED, **changes)
+
     yield _other("wm_decay_0.0002", "WM-soft, weight decay 2e-4", weight_decay=2e-4)
     yield other("wm_move_1_mirror", "WM-soft, images moved by up to a pixel and mirrored")
     yield other("wm_move_1_mirror_decay_0.0001", "the same, weight decay 1e-4", weight_decay=1e-4)
