@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sparsecore.bench.papers import runtime
+from sparsecore.bench.papers.ablations import ABLATION_DATA, ABLATIONS, SEARCHES
 from sparsecore.bench.papers.cells import Protocol, Variant
 from sparsecore.bench.papers.figures import Figure, Runs, figure, summary_field
-from sparsecore.bench.papers.grid import ABLATION_DATA, ABLATIONS, BASE, SEARCHES, TABLES, Table, cells
+from sparsecore.bench.papers.grid import cells
 from sparsecore.bench.papers.plots import plot_adjacency, plot_curves, plot_quadrants, plot_runtime
 from sparsecore.bench.papers.printed import SOURCE
 from sparsecore.bench.papers.results import Results, write_whole
+from sparsecore.bench.papers.rows import BASE, TABLES, Table
 from sparsecore.bench.papers.tables import TITLES, ablation_table, claims_table, main_table
 
 __all__ = ["write_pages"]

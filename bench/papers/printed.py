@@ -34,7 +34,7 @@ class Printed:
     error: float | None = None
 
 
-#: By data set, then by variant (see `sparsecore.bench.papers.grid`); all at 1% of the links but the dense network.
+#: By data set, then by variant (see `sparsecore.bench.papers.rows`); all at 1% of the links but the dense network.
 PRINTED: dict[str, dict[str, Printed]] = {
     "mnist": {
         "dense": Printed(98.78),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sparsecore.bench.papers.ablations import Ablation
 from sparsecore.bench.papers.figures import Figure, Runs, Value, difference, figure, summary_field
-from sparsecore.bench.papers.grid import BASE, TABLES, Ablation, Table
 from sparsecore.bench.papers.printed import Printed, printed
+from sparsecore.bench.papers.rows import BASE, TABLES, Table
 from sparsecore.engine import area_across_epochs
 
 __all__ = ["TITLES", "ablation_table", "claims_table", "main_table", "markdown_row"]

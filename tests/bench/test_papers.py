@@ -16,13 +16,15 @@ import torch
 from sparsecore import kernels
 from sparsecore.bench.papers import pool, training
 from sparsecore.bench.papers.__main__ import main
+from sparsecore.bench.papers.ablations import ABLATIONS
 from sparsecore.bench.papers.cells import Cell, Protocol, Variant, configure, equal_width
 from sparsecore.bench.papers.figures import Figure, difference, figure
-from sparsecore.bench.papers.grid import ABLATIONS, TABLES, cells
+from sparsecore.bench.papers.grid import cells
 from sparsecore.bench.papers.pool import Job, run_all, work
 from sparsecore.bench.papers.printed import printed
 from sparsecore.bench.papers.process import Stop
 from sparsecore.bench.papers.results import Results
+from sparsecore.bench.papers.rows import TABLES
 from sparsecore.bench.papers.runtime import DENSE, measure
 from sparsecore.bench.papers.training import tiles_of, unpack_tiles
 from sparsecore.errors import ConfigError, DataError
