@@ -83,6 +83,7 @@ _GMP = Variant("gmp", "GMP", {"method": "gmp"}, heavy=True)
 _GRANET = Variant("granet", "GraNet", {"method": "granet", "zeta": 0.3}, heavy=True)
 _CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
 _CHTSS_RI = _tried(_CHTSS, "ri", "RI-soft", **RI)
+_CHTSS_10 = _tried(_CHTSS, "from_10", "from 10% of the links", density_start=0.1)
 #: Found by the searches on held-out samples below.
 _CHTSS_SEARCHED = _variant(
     "chtss_10_t_9", "CHTss from 10% of the links, T 1 to 9 (searched)", "chtss", density_start=0.1,
@@ -152,7 +153,7 @@ TABLES = (
             ),
             "cifar10": (
                 CHTS_P_RI, CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING, _RIGL_STOPPED, _CHT_SIGNED,
-                _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_SEARCHED, *_UNCHANGED,
+                _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_10, _CHTSS_SEARCHED, *_UNCHANGED,
             ),
         },
     ),
