@@ -86,7 +86,7 @@ _CHTSS_RI = _tried(_CHTSS, "ri", "RI-soft", **RI)
 _CHTSS_10 = _tried(_CHTSS, "from_10", "from 10% of the links", density_start=0.1)
 #: Found by the searches on held-out samples below.
 _CHTSS_SEARCHED = _variant(
-    "chtss_10_t_9", "CHTss from 10% of the links, T 1 to 9 (searched)", "chtss", density_start=0.1,
+    "chtss_10_t_9", "CHTss from 10% of the links, T 1 to 9 (searched at 1%)", "chtss", density_start=0.1,
     rule=linear(1.0, 9.0),
 )  # fmt: skip
 MOVED: dict[str, Any] = {"augment": "crop_flip:padding=1"}
@@ -157,5 +157,5 @@ TABLES = (
             ),
         },
     ),
-    Table(0.001, (_WEIGHTS, _CORE, _STATIC, _SET, _RIGL, _CHT, BASE), {}),
+    Table(0.001, (_WEIGHTS, _CORE, _STATIC, _SET, _RIGL, _CHT, BASE, _CHTSS_SEARCHED), {}),
 )  # fmt: skip
