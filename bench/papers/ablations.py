@@ -14,7 +14,7 @@ from sparsecore.bench.papers.rows import (
     CHTS_P_EPSILON,
     CHTS_P_RI,
     MOVED,
-    MOVED_ROWS,
+    MOVED_SEARCHED,
     RI,
     RI_EPSILON,
     linear,
@@ -189,7 +189,7 @@ def _by_magnitude() -> Iterator[Variant]:
         "wm_move_1_mirror_from_0.1_t_9", "the same, CHTss from 10% of the links, T 1 to 9", method="chtss",
         density_start=0.1, rule=linear(1.0, 9.0),
     )  # fmt: skip
-    yield from MOVED_ROWS[:2]
+    yield from MOVED_SEARCHED
 
 
 #: What might do better than the printed settings, compared on held-out samples alone.
