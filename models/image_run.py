@@ -27,6 +27,7 @@ from sparsecore.io import RunFolder
 from sparsecore.models import augment as augmentations
 from sparsecore.models import data as image_data
 from sparsecore.models.first_links import AUTO, FirstLinks
+from sparsecore.models.mlp import DENSE_INITS
 from sparsecore.models.options import DENSE, accepted, check_density_falls
 from sparsecore.nn import SparseLinear
 from sparsecore.registry import named_options
@@ -64,8 +65,8 @@ class ImageRun:
         `FirstLinks`.
     topology_options : dict
         Options of the generator, e.g. ``{"r": 0.25}``.
-    init : str
-        Scheme of the first values, see `SparseLinear`.
+    init, dense_init : str
+        Scheme of the first values of links, see `SparseLinear`, and of dense layers and biases, see `MLP`.
     lr, lr_end : float
         Learning rate at the first and the last step; linear between.
     momentum, weight_decay : float
@@ -114,6 +115,7 @@ class ImageRun:
     topology: str = AUTO
     topology_options: dict[str, Any] = field(default_factory=dict)
     init: str = "swi"
+    dense_init: str = "kaiming"
     lr: float = 0.025
     lr_end: float = 2.5e-4
     momentum: float = 0.9
@@ -139,11 +141,13 @@ class ImageRun:
         known = {"method": (*methods.names(), DENSE), "data set": image_data.names()}
         known["generator"] = (AUTO, *generators.names())
         known["zeta schedule"] = ("constant", "cosine")
+        known["initialisation of dense layers"] = DENSE_INITS
         known["change of images"] = ("auto", "none", *augmentations.registry.names())
         change = self.augment.partition(":")[0]
         chosen = {"method": self.method_name, "data set": self.data, "generator": self.topology.partition(":")[0]}
         chosen["change of images"] = change if change in augmentations.registry else self.augment
         chosen["zeta schedule"] = self.zeta_schedule
+        chosen["initialisation of dense layers"] = self.dense_init
         for kind, name in chosen.items():
             if name not in known[kind]:
                 raise UnknownNameError(kind, name, known[kind])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from sparsecore.errors import ConfigError, check_count
+from sparsecore.errors import ConfigError, UnknownNameError, check_count
 from sparsecore.nn import SparseLinear, SparseSequential
 from sparsecore.nn.chain import has_hooks, run_fused
 from sparsecore.nn.linear import TopologySource
 
-__all__ = ["MLP"]
+__all__ = ["DENSE_INITS", "MLP"]
+
+#: Schemes of the first values of dense layers and of all biases.
+DENSE_INITS = ("kaiming", "torch")
 
 
 class MLP(nn.Module):
@@ -33,6 +37,10 @@ class MLP(nn.Module):
         Generator of the initial links, or its name with options; uniformly random when missing.
     init : str
         Scheme of the link values, see `SparseLinear`.
+    dense_init : str
+        Scheme of everything else: the weights of the head and of ordinary dense layers, and all biases. ``"kaiming"``:
+        normal weights of variance 2 / n_in, biases 0; ``"torch"``: both uniform within ±1 / sqrt(n_in), as
+        `torch.nn.Linear` has them.
     seed : int, optional
         Seed of links and of all initial values; from torch's global generator when missing.
 
@@ -52,9 +60,12 @@ class MLP(nn.Module):
         density: float,
         topology: TopologySource | str | None = None,
         init: str = "swi",
+        dense_init: str = "kaiming",
         seed: int | None = None,
     ) -> None:
         super().__init__()
+        if dense_init not in DENSE_INITS:
+            raise UnknownNameError("initialisation of dense layers", dense_init, DENSE_INITS)
         if not isinstance(hidden, Sequence) or not hidden:
             raise ConfigError(f"Expected at least one hidden layer, as (1568, 1568). Got {hidden!r}.")
         seed = int(torch.randint(2**62, ())) if seed is None else check_count("seed", seed, "the seed of all values")
@@ -62,15 +73,16 @@ class MLP(nn.Module):
         seeds = np.random.SeedSequence(seed).generate_state(len(sizes), np.uint64) >> np.uint64(2)
         modules: list[nn.Module] = []
         for n_in, n_out, layer_seed in zip(sizes[:-1], sizes[1:], seeds, strict=False):
+            layer: nn.Linear | SparseLinear
             if density == 1.0:
-                modules.append(_dense(n_in, n_out, int(layer_seed)))
+                layer = nn.Linear(n_in, n_out)
             else:
-                modules.append(
-                    SparseLinear(n_in, n_out, density=density, topology=topology, init=init, seed=int(layer_seed))
-                )
-            modules.append(nn.ReLU())
+                layer = SparseLinear(n_in, n_out, density=density, topology=topology, init=init, seed=int(layer_seed))
+            _start(layer, dense_init, int(layer_seed))
+            modules += [layer, nn.ReLU()]
         self.hidden = SparseSequential(*modules)
-        self.head = _dense(sizes[-1], n_classes, int(seeds[-1]))
+        self.head = nn.Linear(sizes[-1], n_classes)
+        _start(self.head, dense_init, int(seeds[-1]))
 
     @property
     def is_chain(self) -> bool:
@@ -84,9 +96,17 @@ class MLP(nn.Module):
         return run_fused(self, [*self.hidden, self.head], x.flatten(1))
 
 
-def _dense(n_in: int, n_out: int, seed: int) -> nn.Linear:
-    layer = nn.Linear(n_in, n_out)
-    generator = torch.Generator().manual_seed(seed)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-    nn.init.zeros_(layer.bias)
-    return layer
+@torch.no_grad()
+def _start(layer: nn.Linear | SparseLinear, scheme: str, seed: int) -> None:
+    """Draw the weights of a dense layer and the biases of any; the values of links stay."""
+    weights, biases = (torch.Generator().manual_seed(seed + stream) for stream in (0, 1))
+    bound = 1 / math.sqrt(layer.in_features)
+    if isinstance(layer, nn.Linear):
+        if scheme == "torch":
+            layer.weight.uniform_(-bound, bound, generator=weights)
+        else:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=weights)
+    if scheme == "torch" and layer.bias is not None:
+        layer.bias.uniform_(-bound, bound, generator=biases)
+    elif layer.bias is not None:
+        layer.bias.zero_()

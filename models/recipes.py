@@ -95,6 +95,7 @@ def build(config: ImageRun, data: ImageData) -> Trainer:
         density=config.first_density,
         topology=None if dense else links.generator(data.train_x, config.topology_options),
         init=config.init,
+        dense_init=config.dense_init,
         seed=config.seed,
     )
     optimizer = torch.optim.SGD(

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sparsecore.bench.crossover import crossings
+from sparsecore.bench.papers.figures import Figure, summary_field
 from sparsecore.bench.papers.figures import figure as papers_figure
-from sparsecore.bench.papers.figures import summary_field
 from sparsecore.errors import UnknownNameError
 
 __all__ = ["figure", "quoted", "write_quotes"]
@@ -150,13 +150,34 @@ def _update(results: Path, shape: str, density: str, form: str) -> str:
     return _number(row["update" if form == "links" else "dense"]["median_ms"])
 
 
-def _accuracy(results: Path, cell: str) -> str:
-    """Return the accuracy after the last epoch of a cell of the papers' grid, per cent, over the seeds run so far."""
+def _papers(results: Path, cell: str, field: str = "accuracy_last") -> Figure:
+    """Return an accuracy of a cell of the papers' grid, per cent, over the seeds run so far."""
     found = sorted((results / "papers").glob(f"{cell}-s[0-9].json"))
-    accuracy = papers_figure([json.loads(path.read_text()) for path in found], summary_field("accuracy_last", 100))
+    accuracy = papers_figure([json.loads(path.read_text()) for path in found], summary_field(field, 100))
     if accuracy is None:
         raise UnknownNameError("cell", cell, {path.stem[:-3] for path in (results / "papers").glob("*-s[0-9].json")})
+    return accuracy
+
+
+def _accuracy(results: Path, cell: str) -> str:
+    """Return the accuracy of a cell of the papers' grid after the last epoch, its error and unit with it."""
+    accuracy = _papers(results, cell)
     return f"{accuracy.text()}%" + (" (one seed)" if accuracy.n == 1 else "")
+
+
+def _last(results: Path, cell: str) -> str:
+    """Return the mean accuracy of a cell of the papers' grid after the last epoch, bare."""
+    return f"{_papers(results, cell).mean:.2f}"
+
+
+def _best(results: Path, cell: str) -> str:
+    """Return the mean accuracy of a cell of the papers' grid in the best epoch on test, bare."""
+    return f"{_papers(results, cell, 'accuracy_best_on_test').mean:.2f}"
+
+
+def _points(results: Path, cell: str, other: str) -> str:
+    """Return how far apart two cells of the papers' grid are after the last epoch, in points."""
+    return f"{abs(_papers(results, cell).mean - _papers(results, other).mean):.1f}"
 
 
 def _scale(results: Path, field: str) -> str:
@@ -176,5 +197,8 @@ _KINDS: dict[str, Callable[..., str]] = {
     "per_link": _per_link,
     "update": _update,
     "accuracy": _accuracy,
+    "last": _last,
+    "best": _best,
+    "points": _points,
     "scale": _scale,
 }

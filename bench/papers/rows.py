@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sparsecore.bench.papers.cells import Shape, Variant
@@ -36,8 +36,15 @@ def linear(start: float, end: float) -> dict[str, Any]:
 
 def _tried(row: Variant, name: str, label: str, **changes: Any) -> Variant:
     """Return `row` changed in what might explain its gap to the printed figure."""
-    changed = {**row.changes, **changes}
-    return Variant(f"{row.name}_{name}", f"{row.label}, {label}", changed, heavy=row.heavy, tried_for=row.name)
+    return replace(
+        row, name=f"{row.name}_{name}", label=f"{row.label}, {label}", changes={**row.changes, **changes},
+        tried_for=row.tried_for or row.name,
+    )  # fmt: skip
+
+
+def _as_torch(row: Variant) -> Variant:
+    """Return `row` with dense layers and biases as the published code has them, which leaves them to torch."""
+    return _tried(row, "torch", "dense layers and biases as in torch.nn.Linear", dense_init="torch")
 
 
 _FC = Variant("dense", "FC (dense)", {"method": DENSE}, heavy=True)
@@ -71,10 +78,12 @@ _CHT_TOGETHER = _tried(
     _CHT, "together", "no layer stops before all have settled, as in the published code", rule={"stop_together": True}
 )
 _CHT_SWI = _tried(_CHT, "swi", "new links with drawn values (SWI)", rule={"fresh": "swi"})
+_FC_TORCH, _WEIGHTS_TORCH, _SET_TORCH = (_as_torch(row) for row in (_FC, _WEIGHTS, _SET_MAGNITUDE))
 _CHTS_P_COSINE = _tried(CHTS_P_RI, "cosine", "ζ falling by cosine", zeta=0.3, zeta_schedule="cosine")
 CHTS_N_EPSILON, CHTS_P_EPSILON = (
     _tried(row, "epsilon", "ε of the published code", **RI_EPSILON) for row in (CHTS_N_RI, CHTS_P_RI)
 )
+_CHTS_P_TORCH = _as_torch(CHTS_P_EPSILON)
 _RIGL_STOPPED = _tried(
     _RIGL, "stopped", "Kaiming, no updates after 75% of the epochs", init="kaiming_dense",
     rule={"zeta": ["cosine", 0.3, 0.0, 0.75]},
@@ -148,14 +157,16 @@ TABLES = (
             _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _CHT, _CHTS_P, BASE, _GMP, _GRANET, _CHTSS,
         ),
         {
-            "mnist": (_SET_KAIMING, _SET_MAGNITUDE, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI),
+            "mnist": (_SET_KAIMING, _SET_MAGNITUDE, _SET_TORCH, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI),
             "fashion_mnist": (
-                CHTS_P_RI, CHTS_N_RI, CHTS_P_EPSILON, CHTS_N_EPSILON, _CHTS_P_COSINE, _SET_KAIMING, _SET_MAGNITUDE,
-                _CHT_NO_STOP, _CHT_TOGETHER, _CHTSS_RI, *MOVED_SEARCHED, *_MOVED_CONTROLS,
+                CHTS_P_RI, CHTS_N_RI, CHTS_P_EPSILON, CHTS_N_EPSILON, _CHTS_P_COSINE, _CHTS_P_TORCH,
+                _SET_KAIMING, _SET_MAGNITUDE, _SET_TORCH, _CHT_NO_STOP, _CHT_TOGETHER, _CHTSS_RI,
+                *MOVED_SEARCHED, *_MOVED_CONTROLS,
             ),
             "cifar10": (
-                CHTS_P_RI, CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING, _RIGL_STOPPED, _CHT_SIGNED,
-                _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_10, _CHTSS_SEARCHED, *_UNCHANGED,
+                _FC_TORCH, _WEIGHTS_TORCH, CHTS_P_RI, CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING,
+                _RIGL_STOPPED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_10, _CHTSS_SEARCHED,
+                *_UNCHANGED,
             ),
         },
     ),

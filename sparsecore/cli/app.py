@@ -106,6 +106,9 @@ def train(
         ),
     ] = "auto",
     init: Annotated[str, typer.Option(help="Scheme of the first values: swi, kaiming or kaiming_dense.")] = "swi",
+    dense_init: Annotated[
+        str, typer.Option(help="Scheme of dense layers and biases: kaiming, or torch as in torch.nn.Linear.")
+    ] = "kaiming",
     lr: Annotated[float, typer.Option(help="Learning rate at the first step.")] = 0.025,
     lr_end: Annotated[float, typer.Option(help="Learning rate at the last step, linear between.")] = 2.5e-4,
     momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = 0.9,
@@ -179,6 +182,7 @@ def train(
         hidden=_sizes(hidden),
         topology=topology,
         init=init,
+        dense_init=dense_init,
         lr=lr,
         lr_end=lr_end,
         momentum=momentum,

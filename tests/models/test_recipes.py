@@ -177,6 +177,7 @@ def test_fields_of_the_rule_and_options_of_the_generator_are_plain_values() -> N
         ({"rule": {"keep": "topp"}}, UnknownNameError, "'top'"),
         ({"method": "static", "rule": {"percolate": False}}, ConfigError, "has none"),
         ({"zeta_schedule": "linear"}, UnknownNameError, "zeta schedule"),
+        ({"dense_init": "swi"}, UnknownNameError, "initialisation of dense layers"),
         ({"lr": -1.0}, ConfigError, "Expected lr"),
         ({"momentum": 1.5}, ConfigError, "Expected momentum"),
         ({"threads": 0}, ConfigError, "Expected threads"),
