@@ -91,6 +91,7 @@ _RIGL_STOPPED = _tried(
 _GMP = Variant("gmp", "GMP", {"method": "gmp"}, heavy=True)
 _GRANET = Variant("granet", "GraNet", {"method": "granet", "zeta": 0.3}, heavy=True)
 _CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
+_CHTS_N_TORCH, _CHTSS_TORCH = (_as_torch(row) for row in (BASE, _CHTSS))
 _CHTSS_RI = _tried(_CHTSS, "ri", "RI-soft", **RI)
 _CHTSS_10 = _tried(_CHTSS, "from_10", "from 10% of the links", density_start=0.1)
 #: Found by the searches on held-out samples (`sparsecore.bench.papers.ablations.SEARCHES`).
@@ -164,9 +165,9 @@ TABLES = (
                 *MOVED_SEARCHED, *_MOVED_CONTROLS,
             ),
             "cifar10": (
-                _FC_TORCH, _WEIGHTS_TORCH, CHTS_P_RI, CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING,
-                _RIGL_STOPPED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_10, _CHTSS_SEARCHED,
-                *_UNCHANGED,
+                _FC_TORCH, _WEIGHTS_TORCH, _CHTS_N_TORCH, CHTS_P_RI, CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE,
+                _RIGL_KAIMING, _RIGL_STOPPED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_TORCH,
+                _CHTSS_10, _CHTSS_SEARCHED, *_UNCHANGED,
             ),
         },
     ),
