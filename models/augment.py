@@ -34,7 +34,7 @@ class CropFlip:
     Raises
     ------
     ConfigError
-        If padding is not a count or mirror not a truth value.
+        If shape or black are not those of an image, padding is not a count or mirror not a truth value.
 
     Notes
     -----
@@ -54,7 +54,13 @@ class CropFlip:
     mirror: bool = True
 
     def __post_init__(self) -> None:
-        """Check the options that are given by name."""
+        """Check all options, as a line of text may have named them."""
+        if not (isinstance(self.shape, tuple) and len(self.shape) == 3):
+            raise ConfigError(f"Expected shape as (channels, height, width); the data set has it. Got {self.shape!r}.")
+        if not (isinstance(self.black, tuple) and len(self.black) == self.shape[0]):
+            raise ConfigError(
+                f"Expected black as {self.shape[0]} numbers, one per channel; the data set has it. Got {self.black!r}."
+            )
         check_count("padding", self.padding, "the most pixels by which an image moves", low=0)
         if not isinstance(self.mirror, bool):
             raise ConfigError(f"Expected mirror as True or False. Got {self.mirror!r}.")

@@ -101,6 +101,8 @@ def test_a_data_set_is_changed_as_published_not_at_all_or_as_chosen():
         ("crop_flip:paddings=2", "mirror, padding"),
         ("crop_flip:padding=-2", "padding"),
         ("crop_flip:padding", "crop_flip:option=value"),
+        ("crop_flip:shape=5", "the data set has it. Got 5"),
+        ("crop_flip:black=0.5", "one per channel; the data set has it. Got 0.5"),
     ],
 )
 def test_a_run_refuses_changes_that_cannot_work_before_anything_is_loaded(choice, said):
