@@ -78,7 +78,8 @@ _CHT_TOGETHER = _tried(
     _CHT, "together", "no layer stops before all have settled, as in the published code", rule={"stop_together": True}
 )
 _CHT_SWI = _tried(_CHT, "swi", "new links with drawn values (SWI)", rule={"fresh": "swi"})
-_FC_TORCH, _WEIGHTS_TORCH, _SET_TORCH = (_as_torch(row) for row in (_FC, _WEIGHTS, _SET_MAGNITUDE))
+_SET_TORCH, _CHTS_N_TORCH = (_as_torch(row) for row in (_SET_MAGNITUDE, BASE))
+_WEIGHTS_TORCH = replace(_as_torch(_WEIGHTS), tried_for=None)
 _CHTS_P_COSINE = _tried(CHTS_P_RI, "cosine", "ζ falling by cosine", zeta=0.3, zeta_schedule="cosine")
 CHTS_N_EPSILON, CHTS_P_EPSILON = (
     _tried(row, "epsilon", "ε of the published code", **RI_EPSILON) for row in (CHTS_N_RI, CHTS_P_RI)
@@ -91,7 +92,6 @@ _RIGL_STOPPED = _tried(
 _GMP = Variant("gmp", "GMP", {"method": "gmp"}, heavy=True)
 _GRANET = Variant("granet", "GraNet", {"method": "granet", "zeta": 0.3}, heavy=True)
 _CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
-_CHTS_N_TORCH, _CHTSS_TORCH = (_as_torch(row) for row in (BASE, _CHTSS))
 _CHTSS_RI = _tried(_CHTSS, "ri", "RI-soft", **RI)
 _CHTSS_10 = _tried(_CHTSS, "from_10", "from 10% of the links", density_start=0.1)
 #: Found by the searches on held-out samples (`sparsecore.bench.papers.ablations.SEARCHES`).
@@ -165,9 +165,9 @@ TABLES = (
                 *MOVED_SEARCHED, *_MOVED_CONTROLS,
             ),
             "cifar10": (
-                _FC_TORCH, _WEIGHTS_TORCH, _CHTS_N_TORCH, CHTS_P_RI, CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE,
-                _RIGL_KAIMING, _RIGL_STOPPED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_TORCH,
-                _CHTSS_10, _CHTSS_SEARCHED, *_UNCHANGED,
+                _WEIGHTS_TORCH, _CHTS_N_TORCH, CHTS_P_RI, CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING,
+                _RIGL_STOPPED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_10, _CHTSS_SEARCHED,
+                *_UNCHANGED,
             ),
         },
     ),
