@@ -78,7 +78,7 @@ _CHT_TOGETHER = _tried(
     _CHT, "together", "no layer stops before all have settled, as in the published code", rule={"stop_together": True}
 )
 _CHT_SWI = _tried(_CHT, "swi", "new links with drawn values (SWI)", rule={"fresh": "swi"})
-_SET_TORCH, _CHTS_N_TORCH = (_as_torch(row) for row in (_SET_MAGNITUDE, BASE))
+_FC_TORCH, _SET_TORCH = (_as_torch(row) for row in (_FC, _SET_MAGNITUDE))
 _WEIGHTS_TORCH = replace(_as_torch(_WEIGHTS), tried_for=None)
 _CHTS_P_COSINE = _tried(CHTS_P_RI, "cosine", "ζ falling by cosine", zeta=0.3, zeta_schedule="cosine")
 CHTS_N_EPSILON, CHTS_P_EPSILON = (
@@ -165,7 +165,7 @@ TABLES = (
                 *MOVED_SEARCHED, *_MOVED_CONTROLS,
             ),
             "cifar10": (
-                _WEIGHTS_TORCH, _CHTS_N_TORCH, CHTS_P_RI, CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING,
+                _FC_TORCH, _WEIGHTS_TORCH, CHTS_P_RI, CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING,
                 _RIGL_STOPPED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_10, _CHTSS_SEARCHED,
                 *_UNCHANGED,
             ),
