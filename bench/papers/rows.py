@@ -47,6 +47,14 @@ def _as_torch(row: Variant) -> Variant:
     return _tried(row, "torch", "dense layers and biases as in torch.nn.Linear", dense_init="torch")
 
 
+def _adaptive(row: Variant) -> Variant:
+    """Return `row` with the adaptive ζ of the published code, which ends the updates and the ramp of T early."""
+    return _tried(
+        row, "adaptive", "ζ falling by cosine and T rising until 75% of the epochs",
+        rule={"zeta": ["cosine", 0.3, 0.0, 0.75], "temperature": ["linear", 1.0, 3.0, 0.75]},
+    )  # fmt: skip
+
+
 _FC = Variant("dense", "FC (dense)", {"method": DENSE}, heavy=True)
 RI: dict[str, Any] = {"removal": "relative_importance"}
 RI_EPSILON: dict[str, Any] = {"removal": "relative_importance:epsilon=1e-5"}
@@ -85,6 +93,9 @@ CHTS_N_EPSILON, CHTS_P_EPSILON = (
     _tried(row, "epsilon", "ε of the published code", **RI_EPSILON) for row in (CHTS_N_RI, CHTS_P_RI)
 )
 _CHTS_P_TORCH = _as_torch(CHTS_P_EPSILON)
+_CHTS_N_ADAPTIVE, _CHTS_N_EPSILON_ADAPTIVE, _CHTS_P_ADAPTIVE = (
+    _adaptive(row) for row in (BASE, CHTS_N_EPSILON, CHTS_P_RI)
+)
 _RIGL_STOPPED = _tried(
     _RIGL, "stopped", "Kaiming, no updates after 75% of the epochs", init="kaiming_dense",
     rule={"zeta": ["cosine", 0.3, 0.0, 0.75]},
@@ -158,16 +169,19 @@ TABLES = (
             _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _CHT, _CHTS_P, BASE, _GMP, _GRANET, _CHTSS,
         ),
         {
-            "mnist": (_SET_KAIMING, _SET_MAGNITUDE, _SET_TORCH, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI),
+            "mnist": (
+                _CHTS_N_ADAPTIVE, _SET_KAIMING, _SET_MAGNITUDE, _SET_TORCH, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER,
+                _CHT_SWI,
+            ),
             "fashion_mnist": (
-                CHTS_P_RI, CHTS_N_RI, CHTS_P_EPSILON, CHTS_N_EPSILON, _CHTS_P_COSINE, _CHTS_P_TORCH,
-                _SET_KAIMING, _SET_MAGNITUDE, _SET_TORCH, _CHT_NO_STOP, _CHT_TOGETHER, _CHTSS_RI,
-                *MOVED_SEARCHED, *_MOVED_CONTROLS,
+                CHTS_P_RI, CHTS_N_RI, CHTS_P_EPSILON, CHTS_N_EPSILON, _CHTS_P_COSINE, _CHTS_P_ADAPTIVE,
+                _CHTS_N_EPSILON_ADAPTIVE, _CHTS_P_TORCH, _SET_KAIMING, _SET_MAGNITUDE, _SET_TORCH, _CHT_NO_STOP,
+                _CHT_TOGETHER, _CHTSS_RI, *MOVED_SEARCHED, *_MOVED_CONTROLS,
             ),
             "cifar10": (
-                _FC_TORCH, _WEIGHTS_TORCH, CHTS_P_RI, CHTS_N_RI, _SET_KAIMING, _SET_MAGNITUDE, _RIGL_KAIMING,
-                _RIGL_STOPPED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_10, _CHTSS_SEARCHED,
-                *_UNCHANGED,
+                _FC_TORCH, _WEIGHTS_TORCH, CHTS_P_RI, CHTS_N_RI, _CHTS_N_ADAPTIVE, _SET_KAIMING, _SET_MAGNITUDE,
+                _RIGL_KAIMING, _RIGL_STOPPED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_10,
+                _CHTSS_SEARCHED, *_UNCHANGED,
             ),
         },
     ),
