@@ -98,7 +98,7 @@ class MLP(nn.Module):
 
 @torch.no_grad()
 def _start(layer: nn.Linear | SparseLinear, scheme: str, seed: int) -> None:
-    """Draw the weights of a dense layer and the biases of any; the values of links stay."""
+    """Draw the weights of a dense layer and the biases of any, from two streams; the values of links stay."""
     weights, biases = (torch.Generator().manual_seed(seed + stream) for stream in (0, 1))
     bound = 1 / math.sqrt(layer.in_features)
     if isinstance(layer, nn.Linear):

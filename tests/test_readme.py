@@ -75,7 +75,7 @@ def test_an_accuracy_is_quoted_with_its_seeds(tmp_path: Path) -> None:
     assert figure(tmp_path, "accuracy a-1pc") == "98.50 ± 0.50%"
     assert figure(tmp_path, "last a-1pc") == "98.50"
     assert figure(tmp_path, "best a-1pc") == "98.70"
-    assert figure(tmp_path, "points b a-1pc") == "1.2"
+    assert figure(tmp_path, "points b a-1pc") == "-1.2"
     (folder / "a-1pc-s1.json").unlink()
     assert figure(tmp_path, "accuracy a-1pc") == "98.00% (one seed)"
     with pytest.raises(UnknownNameError, match="Did you mean 'a-1pc'"):

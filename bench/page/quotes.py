@@ -176,8 +176,8 @@ def _best(results: Path, cell: str) -> str:
 
 
 def _points(results: Path, cell: str, other: str) -> str:
-    """Return how far apart two cells of the papers' grid are after the last epoch, in points."""
-    return f"{abs(_papers(results, cell).mean - _papers(results, other).mean):.1f}"
+    """Return how far a cell of the papers' grid is above another after the last epoch, in points."""
+    return f"{_papers(results, cell).mean - _papers(results, other).mean:.1f}"
 
 
 def _scale(results: Path, field: str) -> str:
