@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 
+#: No updates after 75% of the epochs.
+_ZETA_ADAPTIVE = ["cosine", 0.3, 0.0, 0.75]
+
+
 def _variant(name: str, label: str, method: str, **changes: Any) -> Variant:
     return Variant(name, label, {"method": method, **changes})
 
@@ -51,7 +55,7 @@ def _adaptive(row: Variant) -> Variant:
     """Return `row` with the adaptive ζ of the published code, which ends the updates and the ramp of T early."""
     return _tried(
         row, "adaptive", "ζ falling by cosine and T rising until 75% of the epochs",
-        rule={"zeta": ["cosine", 0.3, 0.0, 0.75], "temperature": ["linear", 1.0, 3.0, 0.75]},
+        rule={**row.changes.get("rule", {}), "zeta": _ZETA_ADAPTIVE, "temperature": ["linear", 1.0, 3.0, 0.75]},
     )  # fmt: skip
 
 
@@ -98,12 +102,16 @@ _CHTS_N_ADAPTIVE, _CHTS_N_EPSILON_ADAPTIVE, _CHTS_P_ADAPTIVE = (
 )
 _RIGL_STOPPED = _tried(
     _RIGL, "stopped", "Kaiming, no updates after 75% of the epochs", init="kaiming_dense",
-    rule={"zeta": ["cosine", 0.3, 0.0, 0.75]},
+    rule={"zeta": _ZETA_ADAPTIVE},
 )  # fmt: skip
 _GMP = Variant("gmp", "GMP", {"method": "gmp"}, heavy=True)
 _GRANET = Variant("granet", "GraNet", {"method": "granet", "zeta": 0.3}, heavy=True)
 _CHTSS = Variant("chtss", "CHTss", {"method": "chtss"}, heavy=True)
 _CHTSS_RI = _tried(_CHTSS, "ri", "RI-soft", **RI)
+_CHTSS_RI_ADAPTIVE = _adaptive(
+    _tried(_CHTSS_RI, "epsilon", "ε of the published code", **RI_EPSILON, rule={"prune": RI_EPSILON["removal"]})
+)
+_CHTSS_ADAPTIVE = _adaptive(_CHTSS)
 _CHTSS_10 = _tried(_CHTSS, "from_10", "from 10% of the links", density_start=0.1)
 #: Found by the searches on held-out samples (`sparsecore.bench.papers.ablations.SEARCHES`).
 _CHTSS_SEARCHED = _variant(
@@ -176,12 +184,12 @@ TABLES = (
             "fashion_mnist": (
                 CHTS_P_RI, CHTS_N_RI, CHTS_P_EPSILON, CHTS_N_EPSILON, _CHTS_P_COSINE, _CHTS_P_ADAPTIVE,
                 _CHTS_N_EPSILON_ADAPTIVE, _CHTS_P_TORCH, _SET_KAIMING, _SET_MAGNITUDE, _SET_TORCH, _CHT_NO_STOP,
-                _CHT_TOGETHER, _CHTSS_RI, *MOVED_SEARCHED, *_MOVED_CONTROLS,
+                _CHT_TOGETHER, _CHTSS_RI, _CHTSS_RI_ADAPTIVE, *MOVED_SEARCHED, *_MOVED_CONTROLS,
             ),
             "cifar10": (
                 _FC_TORCH, _WEIGHTS_TORCH, CHTS_P_RI, CHTS_N_RI, _CHTS_N_ADAPTIVE, _SET_KAIMING, _SET_MAGNITUDE,
-                _RIGL_KAIMING, _RIGL_STOPPED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_10,
-                _CHTSS_SEARCHED, *_UNCHANGED,
+                _RIGL_KAIMING, _RIGL_STOPPED, _CHT_SIGNED, _CHT_NO_STOP, _CHT_TOGETHER, _CHT_SWI, _CHTSS_ADAPTIVE,
+                _CHTSS_10, _CHTSS_SEARCHED, *_UNCHANGED,
             ),
         },
     ),
