@@ -16,10 +16,10 @@ from sparsecore.bench.machine import machine
 from sparsecore.bench.papers.cells import Cell, Protocol, configure
 from sparsecore.bench.papers.process import Clock, StoppedError
 from sparsecore.bench.papers.results import Results
+from sparsecore.bench.papers.work import checkpoint_of
 from sparsecore.engine import EpochRecord, PeakMemory, Summary, Trainer
-from sparsecore.errors import CheckpointError
 from sparsecore.evolution import active_neurons
-from sparsecore.io import load, save
+from sparsecore.io import save
 from sparsecore.models import data as image_data
 from sparsecore.models import recipes
 from sparsecore.models.data import ImageData
@@ -103,7 +103,7 @@ def train(
     config = configure(cell, protocol, data, results)
     setting = cell.setting(protocol)
     recipes.warm_up(config)
-    state = _state(checkpoint, setting)
+    state = checkpoint_of(checkpoint, setting)
     memory = PeakMemory()
     keeper = _Keeper(checkpoint, setting, state, stop, memory)
     trainer = recipes.build(config, data)
@@ -149,15 +149,6 @@ def unpack_tiles(packed: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8
     """Return the counts that `tiles_of` packed, uint8, (rows, columns)."""
     raw = zlib.decompress(base64.b85decode(packed["counts"]))
     return np.frombuffer(raw, np.uint8).reshape(packed["shape"])
-
-
-def _state(path: Path, setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checkpoint; nothing if there is none, it is damaged, or it is that of another setting."""
-    try:
-        state = load(path) if path.is_file() else {}
-    except CheckpointError:
-        return {}
-    return state if state.get("setting") == setting else {}
 
 
 @torch.no_grad()

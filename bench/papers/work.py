@@ -16,13 +16,15 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from sparsecore.bench.papers.process import StoppedError, claim, say
 from sparsecore.bench.papers.results import Results
-from sparsecore.errors import ConfigError
+from sparsecore.errors import CheckpointError, ConfigError
+from sparsecore.io import load
 
 __all__ = [
     "Declared",
     "Keyed",
     "Outcome",
     "add_options",
+    "checkpoint_of",
     "data_of",
     "end_of",
     "listing",
@@ -124,6 +126,15 @@ def listing(done: Mapping[str, bool], scratch: Path) -> str:
 def _checkpoints(scratch: Path, key: str) -> tuple[Path, Path]:
     """Return where a run may keep what it has done, in a file or in a folder."""
     return scratch / f"{key}.safetensors", scratch / key
+
+
+def checkpoint_of(path: Path, setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an earlier part of a run has left; nothing if there is none, it is damaged or of another setting."""
+    try:
+        state = load(path) if path.is_file() else {}
+    except CheckpointError:
+        return {}
+    return state if state.get("setting") == setting else {}
 
 
 def work_through(

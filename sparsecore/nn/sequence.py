@@ -46,9 +46,7 @@ class SelectFeatures(nn.Module):
         ShapeError
             If the last axis has another size.
         """
-        if x.ndim == 0 or x.shape[-1] != self.in_features:
-            got = x.shape[-1] if x.ndim else 0
-            raise ShapeError(f"Expected inputs with {self.in_features} features in the last axis. Got {got}.")
+        _require_features(x, self.in_features)
         return x.index_select(-1, self.index)
 
     def extra_repr(self) -> str:
@@ -87,14 +85,18 @@ class Constant(nn.Module):
         ShapeError
             If the last axis has another size.
         """
-        if x.ndim == 0 or x.shape[-1] != self.in_features:
-            got = x.shape[-1] if x.ndim else 0
-            raise ShapeError(f"Expected inputs with {self.in_features} features in the last axis. Got {got}.")
+        _require_features(x, self.in_features)
         return self.value.to(x.dtype).expand(*x.shape[:-1], self.value.numel())
 
     def extra_repr(self) -> str:
         """Show sizes."""
         return f"in_features={self.in_features}, out_features={self.value.numel()}"
+
+
+def _require_features(x: torch.Tensor, in_features: int) -> None:
+    if x.ndim == 0 or x.shape[-1] != in_features:
+        got = x.shape[-1] if x.ndim else 0
+        raise ShapeError(f"Expected inputs with {in_features} features in the last axis. Got {got}.")
 
 
 def has_hooks(module: nn.Module) -> bool:

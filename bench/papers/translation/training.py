@@ -14,8 +14,8 @@ from sparsecore.bench.machine import machine
 from sparsecore.bench.papers.process import Clock, StoppedError
 from sparsecore.bench.papers.translation.cells import TranslationCell
 from sparsecore.bench.papers.translation.memory import peak_bytes, warm_up
-from sparsecore.errors import CheckpointError
-from sparsecore.io import load, save
+from sparsecore.bench.papers.work import checkpoint_of
+from sparsecore.io import save
 from sparsecore.models.timing import typical_total
 from sparsecore.models.translation import (
     TokenBatches,
@@ -68,7 +68,7 @@ class _Session:
 
     def __init__(self, cell: TranslationCell, task: TranslationTask, checkpoint: Path) -> None:
         self.cell, self.task, self.run, self._path = cell, task, cell.run, checkpoint
-        state = _state(checkpoint, self._setting())
+        state = checkpoint_of(checkpoint, self._setting())
         warm_up(self.run, task)
         self.peak: int = state.get("peak") or peak_bytes(self.run, task)
         self.trainer: TranslationTrainer = build(self.run, task)
@@ -158,15 +158,6 @@ class _Session:
             "valid_steps": [int(step) for step in self.valid],
             "valid_loss": [round(loss, 4) for loss in self.valid.values()],
         }
-
-
-def _state(path: Path, setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checkpoint; nothing if there is none, it is damaged, or it is that of another setting."""
-    try:
-        state = load(path) if path.is_file() else {}
-    except CheckpointError:
-        return {}
-    return state if state.get("setting") == setting else {}
 
 
 def _times(steps: Mapping[str, list[float]], every: int) -> dict[str, float]:
