@@ -77,11 +77,14 @@ class ImageRun:
         ``"constant"``, or ``"cosine"`` from `zeta` to 0.
     every : int, optional
         Steps between updates; one epoch when missing.
+    update_until : float
+        Share of the run in (0, 1] after which links stay as they are (T_end). All that changes from update to update
+        has come to its end there: ζ, temperature, density.
     removal, predictor : str, optional
         Registered parts that take the place of the method's own, with options as in ``"mest:weight=0.1"``.
     rule : dict
-        Fields of the method's `Rule` to replace. Parts are given by name, schedules as ``[name, start, end]`` over the
-        whole run or ``[name, start, end, share]`` over its first share, e.g.
+        Fields of the method's `Rule` to replace. Parts are given by name, schedules as ``[name, start, end]`` until
+        `update_until` or ``[name, start, end, share]`` over the first share of that, e.g.
         ``{"percolate": False, "temperature": ["odds", 0.5, 0.9]}``. Under a schedule of the density the first links
         have `density_start`.
     augment : str
@@ -123,6 +126,7 @@ class ImageRun:
     zeta: float | None = None
     zeta_schedule: str = "constant"
     every: int | None = None
+    update_until: float = 1.0
     removal: str | None = None
     predictor: str | None = None
     rule: dict[str, Any] = field(default_factory=dict)
@@ -165,6 +169,7 @@ class ImageRun:
     def _check_ranges(self) -> None:
         check_fraction("density", self.density, "the fraction of links of every hidden layer", open_low=True)
         check_fraction("density_start", self.density_start, "the density decaying methods start with", open_low=True)
+        check_fraction("update_until", self.update_until, "the share of the run with updates", open_low=True)
         if self.method != DENSE and self.density == 1.0:
             raise ConfigError("Expected density below 1. Got 1. The network without missing links is method 'dense'.")
         if "density" not in self.rule:
@@ -199,6 +204,10 @@ class ImageRun:
         per_epoch = self.settings().steps_per_epoch(n_samples)
         return self.every or per_epoch, per_epoch * self.epochs
 
+    def update_steps(self, steps: int) -> int:
+        """Return how many of the `steps` of a run come before `update_until`."""
+        return max(1, round(self.update_until * steps))
+
     @property
     def method_name(self) -> str:
         """Name of the method, without options."""
@@ -221,7 +230,7 @@ class ImageRun:
         return FirstLinks(self.topology, self.method, self.hidden, n_features)
 
     def method_options(self, steps: int) -> dict[str, Any]:
-        """Return what was chosen in place of the method's own parts, built for a run of so many steps.
+        """Return what was chosen in place of the method's own parts, built for updates within so many steps.
 
         Raises
         ------
@@ -231,6 +240,10 @@ class ImageRun:
         name, own = named_options("method", self.method)
         if self.rule and name in (DENSE, "static"):
             raise ConfigError(f"Expected no changes of the rule of {self.method!r}, which has none. Got {self.rule}.")
+        if self.update_until < 1.0 and name in (DENSE, "static"):
+            raise ConfigError(
+                f"Expected update_until=1 with {self.method!r}, which has no updates. Got {self.update_until}."
+            )
         known = accepted(name)
         options: dict[str, Any] = {"density": self.density} if "density" in known else {}
         if self.preset is not None:

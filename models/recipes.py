@@ -102,7 +102,7 @@ def build(config: ImageRun, data: ImageData) -> Trainer:
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
     )
     every, steps = config.length(len(data.train_y))
-    evolution = None if dense else _evolution(config, model, optimizer, every, steps)
+    evolution = None if dense else _evolution(config, model, optimizer, every, config.update_steps(steps))
     lr = Linear(config.lr, config.lr_end, steps)
     augment = data.augmentation(config.augment)
     return Trainer(model, optimizer, data, config.settings(), lr=lr, evolution=evolution, augment=augment)

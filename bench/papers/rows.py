@@ -72,6 +72,7 @@ _RIGL = _variant("rigl", "RigL", "rigl")
 _CHT = _variant("cht", "CHT", "cht")
 _CHTS_P = _variant("chts_p", "CHTs, CH3-L3p", "chts", predictor="ch3_l3p")
 _MEST = _variant("mest", "MEST (EM&S)", "mest")
+_MEST_ENDED = _variant("mest_ended", "MEST (EM&S), updates until 75% of the epochs", "mest", update_until=0.75)
 _WEIGHTS = Variant("dense_weights", "dense, as many weights", {"method": DENSE}, shape="weights")
 _CORE = Variant("dense_core", "dense, shape left by CHTs", {"method": DENSE}, shape="core", core_of=BASE)
 _UNCHANGED = (
@@ -174,7 +175,8 @@ TABLES = (
     Table(
         0.01,
         (
-            _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _CHT, _CHTS_P, BASE, _GMP, _GRANET, _CHTSS,
+            _FC, _WEIGHTS, _CORE, _STATIC_ER, _STATIC, _SET, _RIGL, _MEST, _MEST_ENDED, _CHT, _CHTS_P,
+            BASE, _GMP, _GRANET, _CHTSS,
         ),
         {
             "mnist": (

@@ -116,12 +116,17 @@ def train(
     zeta: Annotated[
         float | None, typer.Option(help="Fraction of links replaced per update; the method's own when missing.")
     ] = None,
-    zeta_schedule: Annotated[str, typer.Option(help="constant, or cosine: from zeta to 0 over the run.")] = "constant",
+    zeta_schedule: Annotated[
+        str, typer.Option(help="constant, or cosine: from zeta to 0 over all updates.")
+    ] = "constant",
     augment: Annotated[
         str,
         typer.Option(help="auto: change training images as published (CIFAR-10); none; or crop_flip:padding=1."),
     ] = "auto",
     every: Annotated[int | None, typer.Option(help="Steps between updates; one epoch when missing.")] = None,
+    update_until: Annotated[
+        float, typer.Option(help="Share of the run after which links stay as they are; schedules end there.")
+    ] = 1.0,
     removal_rule: Annotated[
         str | None,
         typer.Option(
@@ -191,6 +196,7 @@ def train(
         zeta_schedule=zeta_schedule,
         augment=augment,
         every=every,
+        update_until=update_until,
         removal=removal_rule,
         predictor=predictor,
         preset=preset,

@@ -143,6 +143,27 @@ def test_options_reach_the_rule() -> None:
     assert [round(evolution.rule.zeta(step), 6) for step in (0, 9)] == [0.4, 0.0]
 
 
+def test_links_stay_as_they_are_after_the_share_of_the_run_with_updates() -> None:
+    config = dataclasses.replace(SMALL, epochs=4, update_until=0.5, zeta=0.4, zeta_schedule="cosine")
+    trainer = recipes.build(config, noise())
+    evolution = trainer.evolution
+    assert evolution is not None
+    assert evolution.rule is not None
+    assert evolution.steps == 2 * evolution.every == trainer.settings.epochs * evolution.every // 2
+    assert [round(evolution.rule.zeta(step), 6) for step in (0, evolution.steps)] == [0.4, 0.0]
+    trainer.run()
+    assert [record.updates for record in trainer.records] == [0, 1, 1, 1]  # a record is written before the update
+
+
+def test_shrinking_methods_train_on_at_their_last_density() -> None:
+    config = dataclasses.replace(SMALL, method="mest", epochs=20, update_until=0.5)
+    trainer = recipes.build(config, noise())
+    trainer.run()
+    densities = [record.density for record in trainer.records]
+    assert densities[1] > config.density + 0.04
+    assert densities[9:] == pytest.approx([config.density] * 11, abs=1e-3)
+
+
 def test_fields_of_the_rule_and_options_of_the_generator_are_plain_values() -> None:
     changes = {"keep": "top", "temperature": None, "percolate": False, "fresh": "swi", "removal": "relative_importance"}
     config = dataclasses.replace(SMALL, topology="bsw", topology_options={"beta": 0.5}, rule=changes)
@@ -177,6 +198,10 @@ def test_fields_of_the_rule_and_options_of_the_generator_are_plain_values() -> N
         ({"rule": {"keep": "topp"}}, UnknownNameError, "'top'"),
         ({"method": "static", "rule": {"percolate": False}}, ConfigError, "has none"),
         ({"zeta_schedule": "linear"}, UnknownNameError, "zeta schedule"),
+        ({"update_until": 0.0}, ConfigError, "Expected update_until"),
+        ({"update_until": 1.5}, ConfigError, "Expected update_until"),
+        ({"method": "static", "update_until": 0.5}, ConfigError, "has no updates"),
+        ({"method": "dense", "update_until": 0.5}, ConfigError, "has no updates"),
         ({"dense_init": "swi"}, UnknownNameError, "initialisation of dense layers"),
         ({"lr": -1.0}, ConfigError, "Expected lr"),
         ({"momentum": 1.5}, ConfigError, "Expected momentum"),

@@ -47,7 +47,8 @@ def MEST(
     every : int
         Steps between updates.
     steps : int, optional
-        Length of the training; no update at or after it.
+        Length of the training; no update at or after it. EM&S comes down to the last density one update earlier: give
+        three quarters of the training, as the published code does, to go on with the links that are left then.
     zeta : float or Schedule, optional
         Fraction of links replaced per update; that of `preset` when missing.
     preset : str
