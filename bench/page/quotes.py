@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsecore.bench.crossover import crossings
-from sparsecore.bench.papers.figures import Figure, summary_field
+from sparsecore.bench.papers.figures import Figure, Value, summary_field
 from sparsecore.bench.papers.figures import figure as papers_figure
 from sparsecore.errors import UnknownNameError
 
@@ -150,13 +150,18 @@ def _update(results: Path, shape: str, density: str, form: str) -> str:
     return _number(row["update" if form == "links" else "dense"]["median_ms"])
 
 
-def _papers(results: Path, cell: str, field: str = "accuracy_last") -> Figure:
-    """Return an accuracy of a cell of the papers' grid, per cent, over the seeds run so far."""
+def _of_cell(results: Path, cell: str, value: Value) -> Figure:
+    """Return a figure of a cell of the papers' grid, over the seeds run so far."""
     found = sorted((results / "papers").glob(f"{cell}-s[0-9].json"))
-    accuracy = papers_figure([json.loads(path.read_text()) for path in found], summary_field(field, 100))
-    if accuracy is None:
+    mean = papers_figure([json.loads(path.read_text()) for path in found], value)
+    if mean is None:
         raise UnknownNameError("cell", cell, {path.stem[:-3] for path in (results / "papers").glob("*-s[0-9].json")})
-    return accuracy
+    return mean
+
+
+def _papers(results: Path, cell: str, field: str = "accuracy_last") -> Figure:
+    """Return an accuracy on test of a cell of the papers' grid, per cent."""
+    return _of_cell(results, cell, summary_field(field, 100))
 
 
 def _accuracy(results: Path, cell: str) -> str:
@@ -180,6 +185,27 @@ def _points(results: Path, cell: str, other: str) -> str:
     return f"{_papers(results, cell).mean - _papers(results, other).mean:.1f}"
 
 
+def _seeds(results: Path, cell: str) -> str:
+    """Return how many seeds of a cell of the papers' grid have been run."""
+    n = _papers(results, cell).n
+    return f"{ {1: 'one', 2: 'two', 3: 'three'}.get(n, n) } seed{'s' * (n > 1)}"
+
+
+def _anp(results: Path, cell: str) -> str:
+    """Return the share of active neurons that a cell of the papers' grid ends with."""
+    return f"{_papers(results, cell, 'anp').mean:.0f}%"
+
+
+def _learned(results: Path, cell: str) -> str:
+    """Return the accuracy of a cell of the papers' grid on the images it was trained on."""
+    return f"{_of_cell(results, cell, lambda run: 100 * float(run['train_accuracy'])).mean:.1f}%"
+
+
+def _minutes(results: Path, cell: str) -> str:
+    """Return the processor time of a run of a cell of the papers' grid."""
+    return f"{_of_cell(results, cell, summary_field('cpu_s', 1 / 60)).mean:.0f} minutes"
+
+
 def _scale(results: Path, field: str) -> str:
     """Return a size of the largest network that was built: million neurons or links, or its peak in GB."""
     row = max((row for row in _read(results, "scale") if row["task"] == "network"), key=lambda row: row["fraction"])
@@ -200,5 +226,9 @@ _KINDS: dict[str, Callable[..., str]] = {
     "last": _last,
     "best": _best,
     "points": _points,
+    "seeds": _seeds,
+    "anp": _anp,
+    "learned": _learned,
+    "minutes": _minutes,
     "scale": _scale,
 }
