@@ -68,16 +68,28 @@ def test_an_accuracy_is_quoted_with_its_seeds(tmp_path: Path) -> None:
     folder = tmp_path / "papers"
     folder.mkdir()
     for seed, accuracy in enumerate((0.98, 0.99)):
-        summary = {"accuracy_last": accuracy, "accuracy_best_on_test": accuracy + 0.002}
-        (folder / f"a-1pc-s{seed}.json").write_text(json.dumps({"summary": summary}))
+        summary = {
+            "accuracy_last": accuracy,
+            "accuracy_best_on_test": accuracy + 0.002,
+            "anp": 0.3,
+            "cpu_s": 90 + 120 * seed,
+        }
+        (folder / f"a-1pc-s{seed}.json").write_text(
+            json.dumps({"summary": summary, "train_accuracy": 1.0 - 0.1 * seed})
+        )
     (folder / "b-s0.json").write_text(json.dumps({"summary": {"accuracy_last": 0.9725}}))
     (folder / "a-1pc-s0-held.json").write_text(json.dumps({"summary": {"accuracy_last": 0.5}}))
     assert figure(tmp_path, "accuracy a-1pc") == "98.50 ± 0.50%"
     assert figure(tmp_path, "last a-1pc") == "98.50"
     assert figure(tmp_path, "best a-1pc") == "98.70"
     assert figure(tmp_path, "points b a-1pc") == "-1.2"
+    assert figure(tmp_path, "seeds a-1pc") == "two seeds"
+    assert figure(tmp_path, "anp a-1pc") == "30%"
+    assert figure(tmp_path, "learned a-1pc") == "95.0%"
+    assert figure(tmp_path, "minutes a-1pc") == "2 minutes"
     (folder / "a-1pc-s1.json").unlink()
     assert figure(tmp_path, "accuracy a-1pc") == "98.00% (one seed)"
+    assert figure(tmp_path, "seeds a-1pc") == "one seed"
     with pytest.raises(UnknownNameError, match="Did you mean 'a-1pc'"):
         figure(tmp_path, "accuracy a-10pc")
 

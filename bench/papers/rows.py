@@ -24,8 +24,7 @@ __all__ = [
     "linear",
 ]
 
-
-#: No updates after 75% of the epochs.
+#: ζ of the published code when it is adaptive: no updates after 75% of the epochs.
 _ZETA_ADAPTIVE = ["cosine", 0.3, 0.0, 0.75]
 
 
